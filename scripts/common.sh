@@ -1,0 +1,19 @@
+# Sourced by the other scripts: strict mode, the project's root as working directory, a few helpers.
+# shellcheck shell=bash
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+venv=$root/.venv
+export LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
+
+section() { printf '\n== %s\n' "$*"; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# One build or installation at a time: several terminals may share a tree.
+lock() { mkdir -p build; exec 9> build/.lock; flock 9; }
+unlock() { exec 9>&-; }
+
+# source_state PATH...: a short text that changes when a file below one of the paths does.
+source_state() {
+  find "$@" -name __pycache__ -prune -o -type f -printf '%p %s %T@\n' 2> /dev/null | sort | sha256sum
+}
