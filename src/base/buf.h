@@ -1,5 +1,5 @@
-/* buf.h: a growing byte buffer with a stated maximum and a sticky failure, so that writers need no check per call:
- * write everything, then ask buf_check() once. Not thread-safe. */
+/* buf.h: a growing byte buffer with a stated maximum and a sticky failure, so that writers need no
+ * check per call: write everything, then ask buf_check() once. Not thread-safe. */
 #ifndef BASE_BUF_H
 #define BASE_BUF_H
 
@@ -17,19 +17,21 @@ struct buf {
 };
 
 void buf_init(struct buf *b, size_t max_bytes);
-void buf_free(struct buf *b);                 /* safe on a zeroed struct, and twice */
-void buf_clear(struct buf *b);                /* len = 0, failure forgotten, memory kept */
+void buf_free(struct buf *b);  /* safe on a zeroed struct, and twice */
+void buf_clear(struct buf *b); /* len = 0, failure forgotten, memory kept */
 void buf_put(struct buf *b, const void *data, size_t len);
 void buf_puts(struct buf *b, const char *text);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Room for `len` more bytes; returns where to write them, NULL when that failed. Commit with buf_advance. */
+/* Room for `len` more bytes; returns where to write them, NULL when that failed. Commit with
+ * buf_advance. */
 char *buf_reserve(struct buf *b, size_t len);
 void buf_advance(struct buf *b, size_t len);
 /* The first failure as an error with a message naming `what`, or MLD_OK. */
 enum mld_error buf_check(const struct buf *b, const char *what);
-/* The contents as an own string (malloc; caller frees); the buffer is empty afterwards. NULL when failed. */
+/* The contents as an own string (malloc; caller frees); the buffer is empty afterwards. NULL when
+ * failed. */
 char *buf_steal(struct buf *b);
-const char *buf_text(const struct buf *b);    /* "" when empty */
+const char *buf_text(const struct buf *b); /* "" when empty */
 
 #endif

@@ -1,5 +1,6 @@
-/* error.h: how internal code reports failure. A message is set once, where the failure is seen, and gets context in
- * front on the way up; it is never overwritten. Thread-local; a background job copies its error out. */
+/* error.h: how internal code reports failure. A message is set once, where the failure is seen, and
+ * gets context in front on the way up; it is never overwritten. Thread-local; a background job
+ * copies its error out. */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
 
@@ -13,13 +14,15 @@ struct error_copy {
     char message[ERROR_MESSAGE_MAX];
 };
 
-/* Sets this thread's message (one line; control characters in arguments are replaced) and returns `code`. */
+/* Sets this thread's message (one line; control characters in arguments are replaced) and returns
+ * `code`. */
 enum mld_error error_set(enum mld_error code, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Like error_set, with the code chosen from an errno value (ENOENT: MLD_ENOTFOUND; EEXIST: MLD_EEXISTS; EACCES, EPERM,
- * EROFS: MLD_EACCESS; ENOSPC, EDQUOT: MLD_ENOSPACE; EFBIG: MLD_ETOOLARGE; ENOMEM: MLD_ENOMEM; ENAMETOOLONG: MLD_ENAME; others:
- * MLD_EIO) and ": " plus the system's words appended. */
+/* Like error_set, with the code chosen from an errno value (ENOENT: MLD_ENOTFOUND; EEXIST:
+ * MLD_EEXISTS; EACCES, EPERM, EROFS: MLD_EACCESS; ENOSPC, EDQUOT: MLD_ENOSPACE; EFBIG:
+ * MLD_ETOOLARGE; ENOMEM: MLD_ENOMEM; ENAMETOOLONG: MLD_ENAME; others: MLD_EIO) and ": " plus the
+ * system's words appended. */
 enum mld_error error_set_errno(int errno_value, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

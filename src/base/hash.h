@@ -22,5 +22,7 @@ void sha256_free(struct sha256 *h);
 
 /* CRC-32C of data, continuing from `crc` (0 to begin). */
 uint32_t crc32c(uint32_t crc, const void *data, size_t len);
+/* The same without the processor's instruction: for machines that have none, and for the tests. */
+uint32_t crc32c_by_table(uint32_t crc, const void *data, size_t len);
 
 #endif
