@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds .venv: the package ml_dash (release) and the command .venv/bin/ml-dash. Nothing to do when no
-# source changed since the last time.
+# Builds .venv: the package ml_dash (release) and the command .venv/bin/ml-dash. Nothing to do when
+# no source changed since the last time.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 scripts/install.sh build
@@ -14,9 +14,9 @@ section "building"
 start=$(date +%s)
 # ninja and meson of .venv; the build directory stays, so that only what changed is compiled.
 if ! PATH="$venv/bin:$PATH" "$venv/bin/pip" install --no-build-isolation --no-deps --no-index \
-  -Cbuild-dir=build/python . > build/python.log 2>&1; then
+  --config-settings=build-dir=build/python . > build/python.log 2>&1; then
   cat build/python.log
   die "the build failed; all of its output is above"
 fi
 echo "$state" > "$venv/.built"
-echo "built in $(($(date +%s) - start)) s: $("$venv/bin/ml-dash" version 2> /dev/null || echo "$venv")"
+echo "built in $(($(date +%s) - start)) s, into .venv"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing: install.sh GROUP...   with the groups build, demo, test, lint.
-# System packages by apt (Debian 12, Ubuntu 22.04 and newer; as root or through sudo), Python tools into
-# .venv. What is there already is left alone: then neither root nor a network is needed.
+# System packages by apt (Debian 12, Ubuntu 22.04 and newer; as root or through sudo), Python tools
+# into .venv. What is there already is left alone: then neither root nor a network is needed.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 build_packages=(gcc g++ libc6-dev libssl-dev pkg-config python3 python3-dev python3-venv)

@@ -1,0 +1,121 @@
+#!/usr/bin/env bash
+# Runs the tests: test.sh [PART...], all parts unless named, in this order:
+#   asan      C unit tests, debug, with address and undefined behaviour sanitizers
+#   release   the same, optimised and without assertions
+#   python    tests/python     compat  tests/compat (published clients)     crash  tests/crash
+#   lint      scripts/lint.sh and tests/lint, in which each check must fail
+#   examples  every program in examples/
+# Every part runs even when one fails. The last line is the sum.
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+parts=("$@")
+[ $# != 0 ] || parts=(asan release python compat crash lint examples)
+started=$(date +%s)
+results=$root/build/results
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+scripts/install.sh build demo test lint
+scripts/build.sh
+rm -rf "$results"
+mkdir -p "$results" "$work/home"
+
+# Tests see no settings and no display of the user's, and never ask a package index.
+tests_environment() {
+  env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" MPLBACKEND=Agg \
+    ML_DASH_NO_VERSION_CHECK=1 PATH="$venv/bin:$PATH" "$@"
+}
+
+# step NAME COMMAND...: one test that is a command. Its verdict is a line of the results.
+step() {
+  local name=$1 verdict=failed; shift
+  if "$@"; then verdict=passed; fi
+  echo "$verdict $name" >> "$results/steps"
+  [ "$verdict" = passed ]
+}
+
+unit_tests() { # NAME OPTION...
+  local name=$1 folder=$root/build/$1; shift
+  step "build of $name" meson_build "$folder" "$@" || return 0
+  tests_environment ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 \
+    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+    "$venv/bin/meson" test -C "$folder" --no-rebuild --print-errorlogs --num-processes "$(nproc)" ||
+    echo "$name: some failed"
+  cp "$folder/meson-logs/testlog.junit.xml" "$results/$name.xml" ||
+    echo "failed unit tests of $name left no result" >> "$results/steps"
+}
+
+part_asan() {
+  unit_tests asan --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false \
+    -Dpython=disabled -Dtests=enabled -Dwerror=true
+}
+
+part_release() {
+  unit_tests release "${release_options[@]}"
+}
+
+pytest_in() { # NAME FOLDER
+  local status=0
+  if [ ! -d "$2" ]; then echo "there is no $2 yet"; return; fi
+  tests_environment "$venv/bin/python" -m pytest -q -p no:cacheprovider --durations=5 \
+    --junitxml="$results/$1.xml" -o junit_suite_name="$1" "$2" || status=$?
+  # 1: some failed, and the file says which; anything else never got to tell.
+  [ $status -le 1 ] || echo "failed pytest $2 ended with status $status" >> "$results/steps"
+}
+
+part_python() { pytest_in python tests/python; }
+
+part_compat() {
+  if [ -d tests/compat ]; then step "published clients" scripts/clients.sh || true; fi
+  pytest_in compat tests/compat
+}
+
+part_crash() { pytest_in crash tests/crash; }
+
+part_lint() {
+  local check
+  for check in format tidy ruff mypy stubs budget headers symbols shell; do
+    step "lint $check" scripts/lint.sh "$check" || true
+  done
+  pytest_in lint tests/lint
+}
+
+part_examples() {
+  step "install of the library" meson_build build/release "${release_options[@]}" || return 0
+  step "install of the library" run_quietly build/install.log "$venv/bin/meson" install \
+    -C build/release --no-rebuild || return 0
+  local folder
+  for folder in examples/*/; do step "example $folder" example "${folder%/}" || true; done
+}
+
+# An example is a train.py, or C files that use the installed library alone.
+example() {
+  local folder=$root/$1 name
+  name=$(basename "$1")
+  section "example $name"
+  mkdir -p "$work/$name" && cd "$work/$name" || return 1
+  if [ "$name" = torch ] && ! "$venv/bin/python" -c 'import torch' 2> /dev/null; then
+    echo "left out: no torch here"
+  elif [ -e "$folder/train.py" ]; then
+    tests_environment "$venv/bin/python" "$folder/train.py"
+  else
+    local flags
+    flags=$(PKG_CONFIG_PATH=$root/build/prefix/lib/pkgconfig pkg-config --cflags --libs mldash) ||
+      return 1
+    # shellcheck disable=SC2086
+    "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -O2 -o "./$name" "$folder"/*.c $flags -lm \
+      "-Wl,-rpath,$root/build/prefix/lib" && tests_environment "./$name"
+  fi
+}
+
+for part in "${parts[@]}"; do
+  declare -F "part_$part" > /dev/null || die "no such part: $part"
+  section "test: $part"
+  start=$(date +%s)
+  "part_$part"
+  cd "$root"
+  echo "-- $part took $(($(date +%s) - start)) s"
+done
+
+section "result after $(($(date +%s) - started)) s"
+exec "$venv/bin/python" scripts/sum_results.py "$results"
