@@ -40,7 +40,7 @@ unit_tests() { # NAME OPTION...
   tests_environment ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 \
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
     "$venv/bin/meson" test -C "$folder" --no-rebuild --print-errorlogs --num-processes "$(nproc)" ||
-    echo "$name: some failed"
+    { grep -A 8 '^not ok' "$folder/meson-logs/testlog.txt" || true; }
   cp "$folder/meson-logs/testlog.junit.xml" "$results/$name.xml" ||
     echo "failed unit tests of $name left no result" >> "$results/steps"
 }
