@@ -48,8 +48,7 @@ enum mld_error {
  * thread's next failing call; "" when there was none. Never NULL, never blocks. */
 MLD_API const char *mld_error_message(void);
 
-/* The general words for a code, a constant string: mld_error_words(MLD_ENOTFOUND) is "not found".
- */
+/* The general words for a code, a constant string: "not found" for MLD_ENOTFOUND. */
 MLD_API const char *mld_error_words(enum mld_error code);
 
 /* The code's own name, a constant string: "MLD_ENOTFOUND". */

@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/* Writes one line. `level`: "debug", "info", "warn", "error" or "fatal"; others are MLD_EINVALID. `fields` (may be NULL) are kept as the line's
- * metadata. `time_s`: NaN means now. */
+/* Writes one line. `level`: "debug", "info", "warn", "error" or "fatal"; others are MLD_EINVALID.
+ * `fields` (may be NULL) are kept as the line's metadata. `time_s`: NaN means now. */
 MLD_API enum mld_error mld_log(mld_experiment *experiment, const char *level, const char *message,
                                size_t message_len, const struct mld_field *fields, size_t n_fields,
                                double time_s);

@@ -9,8 +9,8 @@
 extern "C" {
 #endif
 
-/* Sets these, keeps the others; the later set wins, also among processes. NaN and infinities are kept. MLD_EINVALID: an empty name, or
- * text that is not JSON; nothing is set then. */
+/* Sets these, keeps the others; the later set wins, also among processes. NaN and infinities are
+ * kept. MLD_EINVALID: an empty name, or text that is not JSON; nothing is set then. */
 MLD_API enum mld_error mld_params_set(mld_experiment *experiment, const struct mld_field *fields,
                                       size_t n_fields);
 

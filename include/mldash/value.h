@@ -1,4 +1,5 @@
-/* mldash/value.h: named values, as parameters, metric points, track entries and log details take them.
+/* mldash/value.h: named values, as parameters, metric points, track entries and log details take
+ * them.
  *
  *     struct mld_field point[] = { mld_number("loss", 0.25), mld_integer("epoch", 3) };
  */
@@ -34,27 +35,33 @@ struct mld_field {
     size_t len; /* of text, in bytes */
 };
 
-static inline struct mld_field mld_null(const char *name) {
+static inline struct mld_field mld_null(const char *name)
+{
     struct mld_field f = {name, MLD_NULL, false, 0, 0.0, NULL, 0};
     return f;
 }
-static inline struct mld_field mld_boolean(const char *name, bool value) {
+static inline struct mld_field mld_boolean(const char *name, bool value)
+{
     struct mld_field f = {name, MLD_BOOL, value, 0, 0.0, NULL, 0};
     return f;
 }
-static inline struct mld_field mld_integer(const char *name, int64_t value) {
+static inline struct mld_field mld_integer(const char *name, int64_t value)
+{
     struct mld_field f = {name, MLD_INTEGER, false, value, 0.0, NULL, 0};
     return f;
 }
-static inline struct mld_field mld_number(const char *name, double value) {
+static inline struct mld_field mld_number(const char *name, double value)
+{
     struct mld_field f = {name, MLD_NUMBER, false, 0, value, NULL, 0};
     return f;
 }
-static inline struct mld_field mld_text(const char *name, const char *value) {
+static inline struct mld_field mld_text(const char *name, const char *value)
+{
     struct mld_field f = {name, MLD_TEXT, false, 0, 0.0, value, strlen(value)};
     return f;
 }
-static inline struct mld_field mld_json(const char *name, const char *json) {
+static inline struct mld_field mld_json(const char *name, const char *json)
+{
     struct mld_field f = {name, MLD_JSON, false, 0, 0.0, json, strlen(json)};
     return f;
 }

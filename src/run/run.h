@@ -1,0 +1,104 @@
+/* run.h: one open run folder of this process, shared by all handles to it.
+ *
+ * Every public function has this form: run_enter (fork check, state check, lock), work on
+ * run->state and run->records, run_leave. Long work (copying bytes, fsync, hashing) is done without
+ * the lock. Lock order: registry, run->lock, keeper->lock. */
+#ifndef RUN_RUN_H
+#define RUN_RUN_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "mldash/experiment.h"
+#include "run/keeper.h"
+#include "run/slot.h"
+#include "run/state.h"
+#include "run/stream.h"
+
+/* How far one records shard has been read. */
+struct shard_cursor {
+    struct record_origin origin;
+    char name[SHARD_NAME_MAX];
+    char stream[ID_RANDOM_LEN + 1]; /* its id; "" until its first line was read */
+    off_t offset;                   /* of the first byte not read yet */
+    bool mine;  /* this writer's own: never read, its records are applied when written */
+    bool ended; /* its last record is `end` */
+    struct shard_cursor *next;
+};
+
+struct open_series; /* series.c */
+struct run {
+    /* constant after open */
+    dev_t device;
+    ino_t inode;
+    int dir_fd;
+    char *dir; /* absolute */
+    bool read_only;
+    bool
+        network; /* a file system shared by machines: other writers' and old versions wait for gc */
+    char experiment_id[ID_RANDOM_LEN + 1]; /* "" when there is no format.json */
+
+    pthread_mutex_t lock; /* guards all below */
+    unsigned handles;
+    bool ended;
+    struct slot slot; /* number -1 when read_only */
+    struct state state;
+    struct shard_cursor *cursors;
+    struct stream_set streams;
+    struct stream *records; /* NULL when read_only */
+    struct stream *logs;    /* NULL until the first line */
+    struct open_series *series;
+    struct keeper *keeper; /* NULL when read_only */
+    struct json_doc doc;   /* scratch for parsing */
+    struct buf line;       /* scratch for one record or line; cleared by its user */
+};
+
+struct mld_experiment {
+    struct run *run;
+    uint64_t generation; /* of forks, when `run` was opened */
+    pid_t opened_by;     /* only this process ends the run */
+    bool ended;          /* by this handle */
+    int keep;            /* normalised: >= 1 or MLD_KEEP_ALL */
+    uint64_t max_file_bytes;
+    bool read_only;
+    char *dir; /* absolute: to open it again in a child */
+};
+
+enum run_need { RUN_READ, RUN_WRITE };
+
+/* Begins a call: opens the folder anew in a forked child, refuses writes on a read-only or ended
+ * run (MLD_ESTATE), reports a failure of the background fsync once (RUN_WRITE), and takes the lock.
+ * On MLD_OK, *out is locked: run_leave it. */
+enum mld_error run_enter(struct run **out, mld_experiment *experiment, enum run_need need);
+void run_leave(struct run *run);
+
+/* Both need the lock. A clock for the next record: above all seen. */
+int64_t run_clock(struct run *run);
+/* Reads what other writers have added to their records shards since the last look. */
+enum mld_error run_refresh(struct run *run);
+/* Writes one record (record_begin ... record_end) to this writer's shard and applies it to the
+ * state. When the shard is broken, goes on in a new one. */
+enum mld_error run_write_record(struct run *run, const struct buf *line);
+/* Opens this writer's shard of a stream in folder `dir` ("logs", "metrics/loss") with this stem
+ * ("logs", "data"): continues the slot's last part or, when that is broken, begins the next. Its id
+ * is the one that earlier records gave it, else new; *out_is_new: no record names it yet, so the
+ * caller writes one before its first line. `known`: the list of shards in which earlier records are
+ * looked up. */
+enum mld_error run_open_stream(struct run *run, struct stream **out, bool *out_is_new,
+                               const char *dir, const char *stem, const struct shard_entry *known);
+/* Tells the keeper that the stream has lines that are not durable. */
+void run_stream_written(struct run *run, struct stream *stream);
+/* True when the writer of this slot is certainly gone, its own current one is not. */
+bool run_slot_is_gone(struct run *run, unsigned slot);
+
+/* Opening and closing, for experiment.c. `dir`: absolute or relative path of the run folder, made
+ * when missing unless read_only. */
+enum mld_error run_acquire(struct run **out, const char *dir, bool read_only);
+/* Drops one handle; the last one flushes, gives the slot back (`clean`) and frees. */
+void run_release(struct run *run);
+uint64_t run_fork_generation(void);
+
+#endif
