@@ -12,8 +12,8 @@ if [ -e "$venv/.built" ] && [ "$(cat "$venv/.built")" = "$state" ]; then
 fi
 section "building"
 start=$(date +%s)
-# ninja and meson of .venv; the build directory stays, so that only what changed is compiled.
-if ! PATH="$venv/bin:$PATH" "$venv/bin/pip" install --no-build-isolation --no-deps --no-index \
+# The build directory stays, so that only what changed is compiled.
+if ! "$venv/bin/pip" install --no-build-isolation --no-deps --no-index \
   --config-settings=build-dir=build/python . > build/python.log 2>&1; then
   cat build/python.log
   die "the build failed; all of its output is above"

@@ -4,6 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
 venv=$root/.venv
+# Meson looks for ninja in PATH.
+export PATH=$venv/bin:$PATH
 export LC_ALL=C.UTF-8 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1
 
 section() { printf '\n== %s\n' "$*"; }
@@ -36,7 +38,7 @@ meson_build() {
     run_quietly "$folder.log" "$venv/bin/meson" setup "$folder" "$@" || return 1
     echo "$options" > "$folder/.options"
   fi
-  run_quietly "$folder.log" env PATH="$venv/bin:$PATH" "$venv/bin/meson" compile -C "$folder"
+  run_quietly "$folder.log" "$venv/bin/meson" compile -C "$folder"
 }
 
 # The plain library, as a user would build and install it, with the tests.

@@ -23,7 +23,7 @@ mkdir -p "$results" "$work/home"
 # Tests see no settings and no display of the user's, and never ask a package index.
 tests_environment() {
   env HOME="$work/home" XDG_CACHE_HOME="$work/home/.cache" MPLBACKEND=Agg \
-    ML_DASH_NO_VERSION_CHECK=1 PATH="$venv/bin:$PATH" "$@"
+    ML_DASH_NO_VERSION_CHECK=1 "$@"
 }
 
 # step NAME COMMAND...: one test that is a command. Its verdict is a line of the results.
