@@ -12,8 +12,9 @@
 /* 32 hex digits and NUL from getrandom(2). */
 enum mld_error id_random(char out[ID_RANDOM_LEN + 1]);
 
-/* File ids: (ms since 2024-01-01 << 22) | slot << 12 | sequence. Unique in an experiment by the slot; ms never goes back within a
- * process; at 4096 ids a millisecond the clock runs ahead. Thread-safe; the state is process-wide (last ms and sequence). */
+/* File ids: (ms since 2024-01-01 << 22) | slot << 12 | sequence. Unique in an experiment by the
+ * slot; ms never goes back within a process; at 4096 ids a millisecond the clock runs ahead.
+ * Thread-safe; the state is process-wide (last ms and sequence). */
 uint64_t id_file(unsigned slot);
 /* The wall clock milliseconds (since the epoch) in a file id. */
 int64_t id_file_ms(uint64_t id);
