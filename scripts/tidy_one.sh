@@ -11,9 +11,15 @@ case $file in
   *.cpp) standard=-std=c++17 ;;
   *) standard=-std=c11 ;;
 esac
+prelude=()
+if [ "$file" != src/base/error.c ] && [ "${file##*.}" = c ] && [ -e src/base/error.h ]; then
+  prelude=(-include "$root/scripts/tidy_prelude.h")
+fi
 if ! output=$("$root/.venv/bin/clang-tidy" --quiet --config-file="$root/.clang-tidy" "$file" -- \
-  "$standard" -D_GNU_SOURCE '-DMLDASH_VERSION="0"' -Iinclude -Isrc -isystem "$includes" 2>&1); then
-  printf '%s\n' "$output" | grep -v 'warnings\? generated\.$\|warnings treated as errors$'
+  "$standard" -D_GNU_SOURCE '-DMLDASH_VERSION="0"' -Iinclude -Isrc "${prelude[@]}" \
+  -isystem "$includes" 2>&1); then
+  # Each finding with its place, without the path that led the analyzer there.
+  printf '%s\n' "$output" | awk '/: (error|warning): / { lines = 3 } lines-- > 0'
   exit 1
 fi
 touch "$key"
