@@ -84,6 +84,7 @@ part_examples() {
   step "install of the library" meson_build build/release "${release_options[@]}" || return 0
   step "install of the library" run_quietly build/install.log "$venv/bin/meson" install \
     -C build/release --no-rebuild || return 0
+  step "use from C++" use_from_cplusplus || true
   local folder
   for folder in examples/*/; do step "example $folder" example "${folder%/}" || true; done
 }
@@ -99,13 +100,25 @@ example() {
   elif [ -e "$folder/train.py" ]; then
     tests_environment "$venv/bin/python" "$folder/train.py"
   else
-    local flags
-    flags=$(PKG_CONFIG_PATH=$root/build/prefix/lib/pkgconfig pkg-config --cflags --libs mldash) ||
-      return 1
-    # shellcheck disable=SC2086
-    "${CC:-cc}" -std=c11 -Wall -Wextra -Werror -O2 -o "./$name" "$folder"/*.c $flags -lm \
-      "-Wl,-rpath,$root/build/prefix/lib" && tests_environment "./$name"
+    compile_installed "${CC:-cc}" -std=c11 -o "./$name" "$folder"/*.c -lm &&
+      tests_environment "./$name"
   fi
+}
+
+use_from_cplusplus() {
+  printf '%s\n' '#include <mldash/mldash.h>' '#include <cstdio>' \
+    'int main() { return std::puts(mld_version()) < 0; }' > "$work/use.cpp"
+  compile_installed "${CXX:-c++}" -std=c++17 -o "$work/use" "$work/use.cpp" && "$work/use"
+}
+
+# compile_installed COMPILER ARGUMENT...: with the flags that pkg-config tells of the installed
+# library.
+compile_installed() {
+  local flags
+  flags=$(PKG_CONFIG_PATH=$root/build/prefix/lib/pkgconfig pkg-config --cflags --libs mldash) ||
+    return 1
+  # shellcheck disable=SC2086
+  "$@" -Wall -Wextra -Werror -O2 $flags "-Wl,-rpath,$root/build/prefix/lib"
 }
 
 for part in "${parts[@]}"; do
