@@ -8,6 +8,9 @@
 
 #include "base/utf8.h"
 
+/* Room for a whole character more than a message has, so that none is cut in two before the end. */
+#define TEXT_MAX (ERROR_MESSAGE_MAX + 4)
+
 static _Thread_local char thread_message[ERROR_MESSAGE_MAX];
 
 static const struct {
@@ -65,7 +68,7 @@ static void message_store(const char *text)
 
 enum mld_error error_set(enum mld_error code, const char *format, ...)
 {
-    char text[ERROR_MESSAGE_MAX]; /* apart, because an argument may be the old message */
+    char text[TEXT_MAX]; /* apart, because an argument may be the old message */
     va_list args;
 
     assert(code != MLD_OK);
@@ -103,8 +106,8 @@ static enum mld_error code_of_errno(int errno_value)
 
 enum mld_error error_set_errno(int errno_value, const char *format, ...)
 {
-    char text[ERROR_MESSAGE_MAX];
-    char whole[ERROR_MESSAGE_MAX + 128];
+    char text[TEXT_MAX];
+    char whole[TEXT_MAX + 128];
     char words[96];
     va_list args;
 
@@ -118,8 +121,8 @@ enum mld_error error_set_errno(int errno_value, const char *format, ...)
 
 enum mld_error error_prefix(enum mld_error code, const char *format, ...)
 {
-    char text[ERROR_MESSAGE_MAX];
-    char whole[2 * ERROR_MESSAGE_MAX + 2];
+    char text[TEXT_MAX];
+    char whole[TEXT_MAX + 2 + ERROR_MESSAGE_MAX];
     va_list args;
 
     va_start(args, format);

@@ -1,8 +1,7 @@
 /* json.h: the JSON of the run folder. Reads and writes what Python writes: NaN, Infinity and
  * -Infinity as bare tokens, integers of any length and unknown members kept as text, lone
- * surrogates kept (as three-byte WTF-8 in memory, as
- * \udXXX in text). No locale. Doubles are written shortest, always with a point or an exponent
- * (1.0, 1e+16), as Python's repr() would.
+ * surrogates kept (as three-byte WTF-8 in memory, as \udXXX in text). No locale. Doubles are
+ * written shortest, always with a point or an exponent (1.0, 1e+16), as Python's repr() would.
  *
  * The parser fills a reusable flat array of nodes over the caller's text and allocates nothing per
  * value, so that 100,000 records parse in a fraction of a second. Strings are unescaped only when
@@ -31,8 +30,8 @@ enum json_type {
     JSON_OBJECT
 };
 
-/* One value. An object's members are pairs: a JSON_STRING node (the key), then the value's subtree.
- */
+/* One value. An object's members are pairs: a JSON_STRING node (the key), then the value's
+ * subtree. */
 struct json_node {
     uint32_t start; /* offset of the raw text; for strings of the first byte inside the quotes */
     uint32_t len;   /* raw length in bytes; for strings without the quotes */
@@ -74,8 +73,7 @@ const struct json_node *json_value_of(const struct json_doc *doc, const struct j
 bool json_int64(const struct json_doc *doc, const struct json_node *node, int64_t *out);
 bool json_double(const struct json_doc *doc, const struct json_node *node, double *out);
 bool json_equals(const struct json_doc *doc, const struct json_node *string, const char *text);
-/* Appends a string node's decoded bytes (may hold NUL) to `out`; nothing for other nodes and NULL.
- */
+/* Appends a string node's decoded bytes (may hold NUL) to `out`; nothing when it is no string. */
 void json_string(const struct json_doc *doc, const struct json_node *string, struct buf *out);
 /* A string node decoded into own memory (malloc), NULL when not a string or out of memory. */
 char *json_strdup(const struct json_doc *doc, const struct json_node *string);
