@@ -4,9 +4,12 @@
 
 #include <stdbool.h>
 
-/* `*` and `?` and `[a-z]` `[!a-z]` do not match "/"; a component of just `**` matches any number of components, none too. Matching is linear in
- * practice and bounded: no exponential backtracking. Bytes, not characters, except that `?` takes one UTF-8 character. */
+/* `*`, `?`, `[a-z]` and `[!a-z]` do not match "/"; a component of just `**` matches any number of
+ * components, none too. `?` and a set take one UTF-8 character, or one byte that is none. There is
+ * no escape character: `[*]` is a star. A `[` without its `]` is itself. The work is at most the
+ * product of the two lengths: no exponential backtracking. */
 bool glob_match(const char *pattern, const char *text);
+/* True when the pattern is not just a name. */
 bool glob_has_magic(const char *pattern);
 
 #endif
