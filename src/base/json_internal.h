@@ -12,8 +12,9 @@ static inline bool json_is_plain(unsigned char c)
     return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/* True when all eight bytes of `word` are plain: a byte with its high bit set in one of the four
- * terms is not. */
+/* True when all eight bytes of `word` are plain. A byte below 0x20 sets its top bit in the first
+ * term, a quote and a backslash in the term of their own, and a byte of 0x80 and above in at least
+ * one of those two. */
 static inline bool json_word_is_plain(uint64_t word)
 {
     const uint64_t ones = 0x0101010101010101u;
@@ -21,7 +22,7 @@ static inline bool json_word_is_plain(uint64_t word)
     uint64_t quote = word ^ (ones * '"');
     uint64_t backslash = word ^ (ones * '\\');
 
-    return ((word | (word - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops) == 0;
+    return (((word - ones * 0x20) | (quote - ones) | (backslash - ones)) & tops) == 0;
 }
 
 /* The first byte at or behind `p` that is not plain; `end` when all are. */

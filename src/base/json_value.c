@@ -72,8 +72,8 @@ static size_t encode_utf8(unsigned code, char *out)
 
 /* Decodes the escape at *p into `out` (room for 4), moves *p behind it and returns the number of
  * bytes. Two escapes that make a surrogate pair are one character; a lone surrogate is kept in its
- * three-byte form. */
-static size_t decode_escape(const char **p, const char *end, char *out)
+ * three-byte form. Looking ahead is safe: escapes are whole, and a quote is behind the last. */
+static size_t decode_escape(const char **p, char *out)
 {
     static const char letters[] = "bfnrt";
     static const char meanings[] = "\b\f\n\r\t";
@@ -88,7 +88,7 @@ static size_t decode_escape(const char **p, const char *end, char *out)
 
     unsigned code = escape_code(*p + 2);
     *p += 6;
-    if (code >> 10 == 0xD800 >> 10 && end - *p >= 6 && (*p)[0] == '\\' && (*p)[1] == 'u') {
+    if (code >> 10 == 0xD800 >> 10 && (*p)[0] == '\\' && (*p)[1] == 'u') {
         unsigned low = escape_code(*p + 2);
         if (low >> 10 == 0xDC00 >> 10) {
             code = 0x10000 + ((code & 0x3FF) << 10 | (low & 0x3FF));
@@ -113,7 +113,7 @@ void json_string(const struct json_doc *doc, const struct json_node *string, str
         p = stop;
         if (p < end) {
             char decoded[4];
-            size_t width = decode_escape(&p, end, decoded);
+            size_t width = decode_escape(&p, decoded);
             buf_put(out, decoded, width);
         }
     }
@@ -155,7 +155,7 @@ static int reader_next(struct reader *r)
             return -1;
         if (!r->escaped || *r->p != '\\')
             return (unsigned char)*r->p++;
-        r->width = decode_escape(&r->p, r->end, r->decoded);
+        r->width = decode_escape(&r->p, r->decoded);
         r->pending = r->width;
     }
     return (unsigned char)r->decoded[r->width - r->pending--];

@@ -262,6 +262,8 @@ static void invalid_texts_are_refused(void **state)
         "\"\xe2\x82",
         "\"\xf0\x9f\x98",
         "\"1234567\xff\"",
+        "\"1234567\x80\"",
+        "\"1234567\x9f\"",
     };
 
     (void)state;
