@@ -43,6 +43,8 @@ struct run {
 
     pthread_mutex_t lock; /* guards all below */
     unsigned handles;
+    unsigned running; /* handles that have not ended the run; with the last one the writer ends */
+    enum mld_status worst; /* of those that ended */
     bool ended;
     struct slot slot; /* number -1 when read_only */
     struct state state;
@@ -93,6 +95,9 @@ enum mld_error run_open_stream(struct run *run, struct stream **out, bool *out_i
 void run_stream_written(struct run *run, struct stream *stream);
 /* True when the writer of this slot is certainly gone, its own current one is not. */
 bool run_slot_is_gone(struct run *run, unsigned slot);
+/* Status of the whole run as its records say; needs the lock. `without_us`: as if this writer had
+ * ended. */
+struct run_status run_status(struct run *run, bool without_us);
 
 /* Opening and closing, for experiment.c. `dir`: absolute or relative path of the run folder, made
  * when missing unless read_only. */

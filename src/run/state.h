@@ -105,9 +105,11 @@ struct status_entry { /* one per writer */
     const char *writer;
     unsigned slot;
     enum mld_status status;
-    const char *at;
-    state_stamp stamp;
-    bool ended; /* its `end` was seen */
+    const char *started_at;
+    const char *ended_at;
+    state_stamp started; /* of its `stream` record */
+    state_stamp stamp;   /* of its last status or end */
+    bool ended;          /* its `end` was seen, or its slot was taken by another */
     const char *boot;
     const char *host;
     struct status_entry *next;
@@ -139,6 +141,7 @@ struct checked_entry {
 
 struct experiment_entry {
     const char *name, *project, *folder, *prefix, *description, *metadata;
+    const char *created_at; /* from format.json or a view */
     struct string_list tags, bindrs;
     state_stamp place_stamp, description_stamp, tags_stamp, bindrs_stamp, metadata_stamp;
     bool has_tags, has_bindrs;
@@ -199,10 +202,18 @@ bool state_is_listed(const struct file_entry *f);
 bool state_has_alias(const struct file_entry *f);
 void state_sort_files(struct state *s);
 
-/* Status of the whole run, from the writers': RUNNING while any is; any FAILED wins, then
- * CANCELLED. Times may be NULL. */
-enum mld_status state_status(const struct state *s, const char **out_started_at,
-                             const char **out_ended_at);
+/* Status of the whole run, from the writers': RUNNING while one that has not ended is alive, or
+ * when the last to open never ended. Else it is decided by the last to open and those that ended
+ * after it opened: any FAILED wins, then CANCELLED. `is_alive` is asked for slots. Out-parameters
+ * may be NULL. */
+typedef bool state_is_alive(unsigned slot, void *payload);
+struct run_status {
+    enum mld_status status;
+    bool alive; /* a writer is alive or unknown */
+    const char *started_at;
+    const char *ended_at;
+};
+struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload);
 
 /* Adds a foreign file (from a view) that has no record. The strings are copied. */
 struct file_entry *state_add_foreign_file(struct state *s, const struct file_entry *like);

@@ -1,0 +1,14 @@
+/* foreign.h: what other tools (the published clients) wrote into the folder: files, parameters,
+ * metrics, tracks, logs without records. */
+#ifndef RUN_FOREIGN_H
+#define RUN_FOREIGN_H
+
+#include "run/run.h"
+
+/* Merges views that differ from what this library last wrote into the state, and adds shards
+ * without record. A writer then records the difference; a reader only shows it. A view that does
+ * not read is a problem (MLD_PROBLEM_VIEW), not an error. Called at open, before the run is shared.
+ */
+enum mld_error foreign_merge(struct run *run);
+
+#endif

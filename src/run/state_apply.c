@@ -1,0 +1,562 @@
+/* One function per record type. All members are read and checked first, then applied, so that a
+ * damaged record changes nothing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "run/state_internal.h"
+
+/* One record on its way into the state. `error` sticks, so that members need no check one by one.
+ */
+struct applying {
+    struct state *s;
+    const struct json_doc *doc;
+    const struct json_node *root;
+    struct record_origin *origin;
+    state_stamp stamp;
+    enum mld_error error;
+};
+
+static void fail(struct applying *a, enum mld_error code, const char *key, const char *reason)
+{
+    if (a->error == MLD_OK)
+        a->error = error_set(code, "member %s %s", key, reason);
+}
+
+static const struct json_node *member(const struct applying *a, const char *key)
+{
+    const struct json_node *node = json_get(a->doc, a->root, key);
+    return node != NULL && node->type == JSON_NULL ? NULL : node;
+}
+
+static bool has(const struct applying *a, const char *key)
+{
+    return json_get(a->doc, a->root, key) != NULL;
+}
+
+static const char *decode(struct applying *a, const struct json_node *node, bool intern)
+{
+    const char *copy;
+    if (!node->escaped) {
+        copy = intern ? state_intern(a->s, a->doc->text + node->start, node->len)
+                      : arena_strndup(&a->s->arena, a->doc->text + node->start, node->len);
+    } else {
+        struct buf text;
+        buf_init(&text, JSON_MAX_TEXT_BYTES);
+        json_string(a->doc, node, &text);
+        copy = text.failed != MLD_OK ? NULL : arena_strndup(&a->s->arena, text.data, text.len);
+        if (copy != NULL && intern)
+            copy = state_intern(a->s, copy, strlen(copy));
+        buf_free(&text);
+    }
+    if (copy == NULL)
+        a->error = state_no_memory();
+    return copy;
+}
+
+static const char *text_of(struct applying *a, const char *key, bool intern)
+{
+    const struct json_node *node = member(a, key);
+    if (node == NULL || a->error != MLD_OK)
+        return NULL;
+    if (node->type != JSON_STRING) {
+        fail(a, MLD_EDAMAGED, key, "is no string");
+        return NULL;
+    }
+    return decode(a, node, intern);
+}
+
+static const char *text(struct applying *a, const char *key)
+{
+    return text_of(a, key, false);
+}
+
+static const char *needed(struct applying *a, const char *key)
+{
+    const char *value = text_of(a, key, false);
+    if (value == NULL)
+        fail(a, MLD_EDAMAGED, key, "is missing");
+    return value;
+}
+
+static int64_t integer(struct applying *a, const char *key, int64_t otherwise)
+{
+    const struct json_node *node = member(a, key);
+    int64_t value = otherwise;
+    if (node != NULL && !json_int64(a->doc, node, &value))
+        fail(a, MLD_EDAMAGED, key, "is no integer");
+    return value;
+}
+
+static const char *raw(struct applying *a, const char *key)
+{
+    const struct json_node *node = member(a, key);
+    size_t len;
+    if (node == NULL)
+        return NULL;
+    const char *value = json_raw(a->doc, node, &len);
+    char *copy = arena_strndup(&a->s->arena, value, len);
+    if (copy == NULL)
+        a->error = state_no_memory();
+    return copy;
+}
+
+static struct string_list strings(struct applying *a, const char *key)
+{
+    const struct json_node *array = member(a, key);
+    struct string_list none = {NULL, 0};
+    if (array == NULL)
+        return none;
+    if (array->type != JSON_ARRAY) {
+        fail(a, MLD_EDAMAGED, key, "is no array");
+        return none;
+    }
+    if (array->count == 0)
+        return none;
+    const char **items = arena_alloc(&a->s->arena, array->count * sizeof *items);
+    size_t n = 0;
+    if (items == NULL) {
+        a->error = state_no_memory();
+        return none;
+    }
+    const struct json_node *node = NULL;
+    while ((node = json_next(a->doc, array, node)) != NULL && a->error == MLD_OK) {
+        if (node->type == JSON_STRING)
+            items[n++] = decode(a, node, true);
+        else
+            fail(a, MLD_EDAMAGED, key, "holds something that is no string");
+    }
+    return (struct string_list){items, n};
+}
+
+static struct file_entry *file_slot(struct applying *a, const char *key)
+{
+    const char *id = needed(a, key);
+    if (a->error != MLD_OK)
+        return NULL;
+    struct file_entry *f = state_file_slot(a->s, id, strlen(id));
+    if (f == NULL)
+        a->error = state_no_memory();
+    return f;
+}
+
+/* True, and the member's stamp raised, when this record is the later word on it. */
+static bool later(const struct applying *a, state_stamp *stamp)
+{
+    if (a->stamp < *stamp)
+        return false;
+    *stamp = a->stamp;
+    return true;
+}
+
+static void apply_stream(struct applying *a)
+{
+    int64_t version = integer(a, "version", 1);
+    const char *writer = needed(a, "writer");
+    const char *boot = text_of(a, "boot", true);
+    const char *host = text_of(a, "host", true);
+    const char *created = text(a, "created");
+    if (version > 1)
+        fail(a, MLD_EFORMAT, "version", "is newer than this library knows");
+    if (a->error != MLD_OK)
+        return;
+    a->origin->writer = writer;
+    for (struct status_entry *e = a->s->statuses; e != NULL; e = e->next) {
+        if (strcmp(e->writer, writer) == 0)
+            return; /* a further part of the same writer */
+        if (e->slot == a->origin->slot)
+            e->ended = true; /* its slot was taken, so it is gone */
+    }
+    struct status_entry *entry = arena_alloc(&a->s->arena, sizeof *entry);
+    if (entry == NULL) {
+        a->error = state_no_memory();
+        return;
+    }
+    entry->writer = writer;
+    entry->slot = a->origin->slot;
+    entry->boot = boot;
+    entry->host = host;
+    entry->started = entry->stamp = a->stamp;
+    entry->started_at = created;
+    entry->next = a->s->statuses;
+    a->s->statuses = entry;
+}
+
+static struct status_entry *own_status(const struct applying *a)
+{
+    struct status_entry *e = a->s->statuses;
+    while (e != NULL && (a->origin->writer == NULL || strcmp(e->writer, a->origin->writer) != 0))
+        e = e->next;
+    return e;
+}
+
+static enum mld_status status_from(const char *name)
+{
+    for (int status = MLD_RUNNING; status <= MLD_CANCELLED; status++)
+        if (strcmp(mld_status_name((enum mld_status)status), name) == 0)
+            return (enum mld_status)status;
+    return MLD_UNKNOWN;
+}
+
+static void apply_status(struct applying *a)
+{
+    const char *name = needed(a, "status");
+    const char *at = text(a, "at");
+    struct status_entry *e = own_status(a);
+    if (a->error != MLD_OK || e == NULL)
+        return;
+    e->status = status_from(name);
+    e->stamp = a->stamp;
+    if (e->status != MLD_RUNNING)
+        e->ended_at = at;
+}
+
+static void apply_end(struct applying *a)
+{
+    struct status_entry *e = own_status(a);
+    if (e == NULL)
+        return;
+    e->ended = true;
+    e->stamp = a->stamp;
+}
+
+static void apply_experiment(struct applying *a)
+{
+    struct experiment_entry *x = &a->s->experiment;
+    struct experiment_entry new = {
+        .name = text(a, "name"),
+        .project = text(a, "project"),
+        .folder = text(a, "folder"),
+        .prefix = text(a, "prefix"),
+        .description = text(a, "description"),
+        .metadata = raw(a, "metadata"),
+        .tags = strings(a, "tags"),
+        .bindrs = strings(a, "bindrs"),
+    };
+    if (a->error != MLD_OK)
+        return;
+    if (has(a, "name") && later(a, &x->place_stamp)) {
+        x->name = new.name;
+        x->project = new.project;
+        x->folder = new.folder;
+        x->prefix = new.prefix;
+    }
+    if (has(a, "description") && later(a, &x->description_stamp))
+        x->description = new.description;
+    if (has(a, "metadata") && later(a, &x->metadata_stamp))
+        x->metadata = new.metadata;
+    if (has(a, "tags") && later(a, &x->tags_stamp)) {
+        x->tags = new.tags;
+        x->has_tags = true;
+    }
+    if (has(a, "bindrs") && later(a, &x->bindrs_stamp)) {
+        x->bindrs = new.bindrs;
+        x->has_bindrs = true;
+    }
+}
+
+static void apply_params(struct applying *a)
+{
+    const struct json_node *data = member(a, "data");
+    if (data == NULL || data->type != JSON_OBJECT) {
+        fail(a, MLD_EDAMAGED, "data", "is no object");
+        return;
+    }
+    struct buf name;
+    buf_init(&name, JSON_MAX_TEXT_BYTES);
+    const struct json_node *key = NULL;
+    while ((key = json_next(a->doc, data, key)) != NULL && a->error == MLD_OK) {
+        size_t len;
+        const char *value = json_raw(a->doc, json_value_of(a->doc, key), &len);
+        buf_clear(&name);
+        json_string(a->doc, key, &name);
+        struct param_entry *param = state_param_slot(a->s, buf_text(&name), name.len);
+        if (param != NULL && !later(a, &param->stamp))
+            continue;
+        char *copy = arena_strndup(&a->s->arena, value, len);
+        if (param == NULL || copy == NULL)
+            a->error = state_no_memory();
+        else
+            param->json = copy;
+    }
+    buf_free(&name);
+}
+
+static void apply_file(struct applying *a)
+{
+    struct file_entry new = {
+        .path = text_of(a, "path", true),
+        .filename = needed(a, "filename"),
+        .description = text(a, "description"),
+        .tags = strings(a, "tags"),
+        .bindrs = strings(a, "bindrs"),
+        .content_type = text_of(a, "contentType", true),
+        .size_bytes = (uint64_t)integer(a, "sizeBytes", 0),
+        .checksum = text(a, "checksum"),
+        .metadata = raw(a, "metadata"),
+        .uploaded_at = text(a, "uploadedAt"),
+        .keep = (int)integer(a, "keep", 0),
+    };
+    struct file_entry *f = file_slot(a, "id");
+    if (new.path == NULL)
+        fail(a, MLD_EDAMAGED, "path", "is missing");
+    if (a->error != MLD_OK || f->stamp != 0)
+        return; /* a second record of one id: the first stands (gc's copies say the same) */
+    bool was_foreign = f->foreign;
+    if (f->description_stamp == 0)
+        f->description = new.description;
+    if (f->tags_stamp == 0)
+        f->tags = new.tags;
+    if (f->bindrs_stamp == 0)
+        f->bindrs = new.bindrs;
+    if (f->metadata_stamp == 0)
+        f->metadata = new.metadata;
+    if (f->updated_at == NULL)
+        f->updated_at = new.uploaded_at;
+    f->content_type = new.content_type;
+    f->size_bytes = new.size_bytes;
+    f->checksum = new.checksum;
+    f->uploaded_at = new.uploaded_at;
+    f->keep = new.keep;
+    f->slot = a->origin->slot;
+    f->shard = a->origin->shard;
+    f->mine = a->origin->mine;
+    f->foreign = false;
+    f->stamp = a->stamp;
+    if (was_foreign) {
+        a->s->files_sorted = false; /* linked already, by a view */
+        return;
+    }
+    f->path = new.path;
+    f->filename = new.filename;
+    a->error = state_link_file(a->s, f);
+}
+
+static void apply_update(struct applying *a)
+{
+    const char *description = text(a, "description");
+    const char *metadata = raw(a, "metadata");
+    const char *at = text(a, "at");
+    struct string_list tags = strings(a, "tags");
+    struct string_list bindrs = strings(a, "bindrs");
+    struct file_entry *f = file_slot(a, "id");
+    if (a->error != MLD_OK)
+        return;
+    if (has(a, "description") && later(a, &f->description_stamp))
+        f->description = description;
+    if (has(a, "metadata") && later(a, &f->metadata_stamp))
+        f->metadata = metadata;
+    if (has(a, "tags") && later(a, &f->tags_stamp))
+        f->tags = tags;
+    if (has(a, "bindrs") && later(a, &f->bindrs_stamp))
+        f->bindrs = bindrs;
+    if (f->updated_at == NULL || strcmp(at == NULL ? "" : at, f->updated_at) > 0)
+        f->updated_at = at;
+}
+
+static void apply_delete(struct applying *a)
+{
+    bool deleted = json_equals(a->doc, member(a, "type"), "delete");
+    const char *at = needed(a, "at");
+    struct file_entry *f = file_slot(a, "id");
+    if (a->error != MLD_OK || !later(a, &f->deleted_stamp))
+        return;
+    f->deleted_at = deleted ? at : NULL;
+    f->updated_at = at;
+}
+
+static void apply_retire(struct applying *a)
+{
+    bool retired = json_equals(a->doc, member(a, "type"), "retire");
+    const char *by = text(a, "by");
+    struct file_entry *f = file_slot(a, "id");
+    if (a->error == MLD_OK && later(a, &f->retired_stamp))
+        f->retired_by = !retired ? NULL : by == NULL ? "" : by;
+}
+
+static void apply_removed(struct applying *a)
+{
+    struct file_entry *f = file_slot(a, "id");
+    if (a->error == MLD_OK && later(a, &f->removed_stamp))
+        f->removed = true;
+}
+
+static void apply_gone(struct applying *a)
+{
+    struct file_entry *f = file_slot(a, "id");
+    if (a->error == MLD_OK)
+        f->gone = true;
+}
+
+static void apply_alias(struct applying *a)
+{
+    const char *path = needed(a, "path");
+    const char *filename = needed(a, "filename");
+    const char *alias = needed(a, "alias");
+    const char *id = text(a, "id");
+    if (a->error != MLD_OK)
+        return;
+    struct name_entry *name = state_name_slot(a->s, path, filename);
+    if (name == NULL) {
+        a->error = state_no_memory();
+        return;
+    }
+    struct alias_entry *entry = name->aliases;
+    while (entry != NULL && strcmp(entry->alias, alias) != 0)
+        entry = entry->next;
+    if (entry == NULL) {
+        entry = arena_alloc(&a->s->arena, sizeof *entry);
+        if (entry == NULL) {
+            a->error = state_no_memory();
+            return;
+        }
+        entry->alias = alias;
+        entry->next = name->aliases;
+        name->aliases = entry;
+    }
+    if (later(a, &entry->stamp))
+        entry->id = id;
+}
+
+static void fill_shard(struct applying *a, struct shard_entry **list, const char *file)
+{
+    const char *stream = needed(a, "stream");
+    int64_t base = integer(a, "base", 0);
+    if (a->error != MLD_OK)
+        return;
+    struct shard_entry *shard = state_shard_slot(a->s, list, file, a->stamp);
+    if (shard == NULL) {
+        a->error = state_no_memory();
+        return;
+    }
+    if (shard->stream == NULL) {
+        shard->stream = stream;
+        shard->base = (uint64_t)base;
+        shard->slot = a->origin->slot;
+    }
+}
+
+static void apply_series(struct applying *a)
+{
+    bool metric = json_equals(a->doc, member(a, "kind"), "metric");
+    const char *name = text(a, "name");
+    const char *dir = needed(a, "dir");
+    const char *file = text(a, "file");
+    const char *description = text(a, "description");
+    const char *metadata = raw(a, "metadata");
+    struct string_list tags = strings(a, "tags");
+    if (a->error != MLD_OK)
+        return;
+    struct series_entry *series =
+        state_add_series(a->s, metric ? MLD_METRIC : MLD_TRACK, name, dir);
+    if (series == NULL) {
+        a->error = state_no_memory();
+        return;
+    }
+    bool tells = description != NULL || metadata != NULL || tags.count > 0;
+    if (tells && (series->info_stamp == 0 || a->stamp < series->info_stamp)) {
+        series->description = description;
+        series->metadata = metadata;
+        series->tags = tags;
+        series->info_stamp = a->stamp;
+    }
+    if (file != NULL)
+        fill_shard(a, &series->shards, file);
+}
+
+static void apply_logs(struct applying *a)
+{
+    const char *file = needed(a, "file");
+    if (a->error == MLD_OK)
+        fill_shard(a, &a->s->log_shards, file);
+}
+
+static void apply_damaged(struct applying *a)
+{
+    const char *reason = text(a, "reason");
+    const char *file = text(a, "file");
+    bool unsafe = json_equals(a->doc, member(a, "type"), "unsafe");
+    if (has(a, "id")) {
+        struct file_entry *f = file_slot(a, "id");
+        if (f == NULL)
+            return;
+        f->damaged = true;
+        file = f->id;
+    }
+    if (a->error == MLD_OK)
+        a->error = state_problem(a->s, unsafe ? MLD_PROBLEM_UNSAFE : MLD_PROBLEM_DAMAGED,
+                                 file == NULL ? "" : file, 0, reason == NULL ? "" : reason);
+}
+
+static void apply_checked(struct applying *a)
+{
+    const char *stream = needed(a, "stream");
+    int64_t length = integer(a, "length", 0);
+    struct checked_entry *entry = arena_alloc(&a->s->arena, sizeof *entry);
+    if (entry == NULL)
+        a->error = state_no_memory();
+    if (a->error != MLD_OK)
+        return;
+    *entry = (struct checked_entry){stream, (uint64_t)length, a->s->checked};
+    a->s->checked = entry;
+}
+
+static void apply_view(struct applying *a)
+{
+    const char *file = needed(a, "file");
+    const char *checksum = needed(a, "checksum");
+    int64_t size = integer(a, "size", 0);
+    if (a->error != MLD_OK)
+        return;
+    struct view_entry *view = a->s->views;
+    while (view != NULL && strcmp(view->file, file) != 0)
+        view = view->next;
+    if (view == NULL) {
+        view = arena_alloc(&a->s->arena, sizeof *view);
+        if (view == NULL) {
+            a->error = state_no_memory();
+            return;
+        }
+        view->file = file;
+        view->next = a->s->views;
+        a->s->views = view;
+    }
+    if (later(a, &view->stamp)) {
+        view->size = (uint64_t)size;
+        view->checksum = checksum;
+    }
+}
+
+static const struct {
+    const char *type;
+    void (*apply)(struct applying *a);
+} APPLIERS[] = {
+    {"file", apply_file},       {"stream", apply_stream},  {"series", apply_series},
+    {"params", apply_params},   {"update", apply_update},  {"delete", apply_delete},
+    {"restore", apply_delete},  {"retire", apply_retire},  {"unretire", apply_retire},
+    {"removed", apply_removed}, {"alias", apply_alias},    {"status", apply_status},
+    {"end", apply_end},         {"logs", apply_logs},      {"experiment", apply_experiment},
+    {"damaged", apply_damaged}, {"unsafe", apply_damaged}, {"checked", apply_checked},
+    {"view", apply_view},       {"gone", apply_gone},
+};
+
+enum mld_error state_apply(struct state *s, const struct json_doc *doc,
+                           struct record_origin *origin)
+{
+    struct applying a = {.s = s, .doc = doc, .root = json_root(doc), .origin = origin};
+    const struct json_node *type = json_get(doc, a.root, "type");
+    int64_t clock;
+    if (type == NULL || type->type != JSON_STRING ||
+        !json_int64(doc, json_get(doc, a.root, "clock"), &clock) || clock < 0 ||
+        clock > INT64_MAX >> 10)
+        return error_set(MLD_EDAMAGED, "record without type or clock");
+    a.stamp = state_stamp_of(clock, origin->slot);
+    for (size_t i = 0; i < sizeof APPLIERS / sizeof *APPLIERS; i++) {
+        if (json_equals(doc, type, APPLIERS[i].type)) {
+            APPLIERS[i].apply(&a);
+            break;
+        }
+    }
+    if (a.error == MLD_OK && clock > s->max_clock)
+        s->max_clock = clock;
+    return a.error;
+}
