@@ -13,6 +13,13 @@
 #define MLD_API
 #endif
 
+/* Begins an options struct: its version, and zero for all else. */
+#ifdef __cplusplus
+#define MLD_INIT(version_number) {version_number}
+#else
+#define MLD_INIT(version_number) {.version = (version_number)}
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif

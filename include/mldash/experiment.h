@@ -56,7 +56,7 @@ struct mld_experiment_options {
     bool read_only;          /* nothing is written, the folder may be read-only; the status stays */
 };
 #define MLD_EXPERIMENT_OPTIONS_VERSION 1
-#define MLD_EXPERIMENT_OPTIONS_INIT {MLD_EXPERIMENT_OPTIONS_VERSION}
+#define MLD_EXPERIMENT_OPTIONS_INIT MLD_INIT(MLD_EXPERIMENT_OPTIONS_VERSION)
 
 /* Opens (makes, or resumes) an experiment; unless read_only its status becomes RUNNING. *out is
  * owned by the caller until mld_experiment_close. MLD_ENAME, MLD_EINVALID: bad options, nothing was

@@ -64,7 +64,7 @@ struct mld_save_options {
     void *payload;
 };
 #define MLD_SAVE_OPTIONS_VERSION 1
-#define MLD_SAVE_OPTIONS_INIT {MLD_SAVE_OPTIONS_VERSION}
+#define MLD_SAVE_OPTIONS_INIT MLD_INIT(MLD_SAVE_OPTIONS_VERSION)
 
 /* Saves a copy of the regular file at `source_path` (a clone where the file system can). *out
  * (NULL: not wanted) is the new record. MLD_ENOTFOUND, MLD_EACCESS: the source; MLD_EINVALID: a
@@ -120,7 +120,7 @@ struct mld_list_options {
     size_t limit;       /* 0: no limit */
 };
 #define MLD_LIST_OPTIONS_VERSION 1
-#define MLD_LIST_OPTIONS_INIT {MLD_LIST_OPTIONS_VERSION}
+#define MLD_LIST_OPTIONS_INIT MLD_INIT(MLD_LIST_OPTIONS_VERSION)
 
 struct mld_file_list {
     size_t count;
@@ -154,7 +154,7 @@ struct mld_download_options {
     void *payload;
 };
 #define MLD_DOWNLOAD_OPTIONS_VERSION 1
-#define MLD_DOWNLOAD_OPTIONS_INIT {MLD_DOWNLOAD_OPTIONS_VERSION}
+#define MLD_DOWNLOAD_OPTIONS_INIT MLD_INIT(MLD_DOWNLOAD_OPTIONS_VERSION)
 
 /* Copies a file out. The destination appears whole and checked against its SHA-256, atomically, or
  * not at all (MLD_ECHECKSUM). *out_path (free with mld_free) is where it is. A file that is
@@ -184,7 +184,7 @@ struct mld_file_changes {
     const char *metadata_json;
 };
 #define MLD_FILE_CHANGES_VERSION 1
-#define MLD_FILE_CHANGES_INIT {MLD_FILE_CHANGES_VERSION}
+#define MLD_FILE_CHANGES_INIT MLD_INIT(MLD_FILE_CHANGES_VERSION)
 MLD_API enum mld_error mld_file_update(struct mld_file **out, mld_experiment *experiment,
                                        const char *id, const struct mld_file_changes *changes);
 

@@ -66,7 +66,7 @@ struct mld_gc_options {
     int64_t orphan_age_s; /* an orphan is left alone when younger; 0: 3,600 */
 };
 #define MLD_GC_OPTIONS_VERSION 1
-#define MLD_GC_OPTIONS_INIT {MLD_GC_OPTIONS_VERSION}
+#define MLD_GC_OPTIONS_INIT MLD_INIT(MLD_GC_OPTIONS_VERSION)
 /* Frees the bytes of deleted files, of versions that `keep` let go, and of orphans whose writer is
  * gone; rewrites record streams of writers that are gone. Works on a full disk. */
 MLD_API enum mld_error mld_gc(struct mld_report **out, mld_experiment *experiment,

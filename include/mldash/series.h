@@ -26,7 +26,7 @@ struct mld_series_options {
     const char *metadata_json;
 };
 #define MLD_SERIES_OPTIONS_VERSION 1
-#define MLD_SERIES_OPTIONS_INIT {MLD_SERIES_OPTIONS_VERSION}
+#define MLD_SERIES_OPTIONS_INIT MLD_INIT(MLD_SERIES_OPTIONS_VERSION)
 
 /* The series of this name; nothing is written before the first append. `name` may have "/"; NULL is
  * the unnamed metric. *out is borrowed from the experiment and valid until its close; the same name
