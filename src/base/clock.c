@@ -174,7 +174,9 @@ void clock_boot_id(char out[40])
 
 void clock_host_name(char out[256])
 {
+    int result = gethostname(out, 255);
+
     out[255] = '\0';
-    if (gethostname(out, 255) != 0 || out[0] == '\0')
+    if (result != 0 || out[0] == '\0')
         memcpy(out, "unknown", sizeof("unknown"));
 }
