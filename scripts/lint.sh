@@ -34,7 +34,7 @@ lint_tidy() {
   local headers kept=$root/build/lint/tidy includes
   mkdir -p "$kept"
   headers=$({ sources h include src python | xargs -r cat; cat "$root/.clang-tidy" \
-    "$root/scripts/requirements/lint.txt" "$root/scripts/tidy_one.sh" "$root/scripts/tidy_prelude.h"; } | sha256sum)
+    "$root/scripts/requirements/lint.txt" "$root"/scripts/tidy_*; } | sha256sum)
   includes=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
   find "$kept" -type f -mtime +14 -delete
   sources 'c\|cpp' src python |

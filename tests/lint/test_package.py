@@ -1,4 +1,4 @@
-"""What the wheel installs: the package with its types, the extension and the command; nothing else."""
+"""What the wheel installs: the package with its types, the extension and the command, no more."""
 
 from __future__ import annotations
 
