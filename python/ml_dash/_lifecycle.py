@@ -1,0 +1,68 @@
+"""What becomes of runs that a program started and did not end itself.
+
+At a normal exit of the interpreter they are COMPLETED; after an exception that nobody caught,
+FAILED, or CANCELLED for KeyboardInterrupt. Only the process that started a run ends it: a forked
+child's exit, os._exit and a signal that kills leave it RUNNING, with everything that was written,
+and opening it again resumes it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .experiment import Experiment
+
+_open: dict[int, Experiment] = {}  # by id(): strong, so that a forgotten run still ends
+_outcome = "COMPLETED"
+_installed = False
+
+
+def opened(experiment: Experiment) -> None:
+    """Remembers a run that was started here."""
+    global _installed
+    _open[id(experiment)] = experiment
+    if not _installed:
+        _installed = True
+        atexit.register(_end_all)
+        _watch_exceptions()
+
+
+def ended(experiment: Experiment) -> None:
+    """Forgets it."""
+    _open.pop(id(experiment), None)
+
+
+def _watch_exceptions() -> None:
+    previous = sys.excepthook
+
+    def hook(kind: type[BaseException], value: BaseException, traceback: Any) -> None:
+        global _outcome
+        _outcome = outcome_of(kind, value)
+        previous(kind, value, traceback)
+
+    sys.excepthook = hook
+
+
+def outcome_of(kind: type[BaseException] | None, value: BaseException | None) -> str:
+    """The status of a run whose body ended with this exception, or none."""
+    if kind is None:
+        return "COMPLETED"
+    if issubclass(kind, KeyboardInterrupt):
+        return "CANCELLED"
+    if issubclass(kind, SystemExit) and getattr(value, "code", 1) in (None, 0):
+        return "COMPLETED"
+    return "FAILED"
+
+
+def _end_all() -> None:
+    for experiment in list(_open.values()):
+        if experiment._pid != os.getpid():
+            continue
+        try:
+            experiment._close(_outcome)
+        except Exception as error:
+            print(f"ml_dash: ending {experiment!r}: {error}", file=sys.stderr)

@@ -1,0 +1,69 @@
+"""A progress bar on a terminal for saves and downloads that take a while."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from typing import Callable, Union
+
+Progress = Callable[[int, int], object]
+ProgressOption = Union[bool, Progress, None]
+
+SMALLEST = 64 * 1024 * 1024  # bytes; below that a bar would only flicker
+_OFF = ("0", "false", "no", "off")
+
+
+def for_call(option: ProgressOption, label: str) -> Progress | None:
+    """What to hand to the library: the user's own callback, a bar, or nothing.
+
+    option: False is off, a callable is called with (done_bytes, total_bytes) and stops the call
+    by returning False; True and None are a bar when stderr is a terminal, unless the environment
+    variable ML_DASH_PROGRESS is 0.
+    """
+    if option is False:
+        return None
+    if callable(option):
+        return option
+    if os.environ.get("ML_DASH_PROGRESS", "").lower() in _OFF or not _is_terminal():
+        return None
+    return Bar(label)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # no stderr, or a closed one
+        return False
+
+
+class Bar:
+    """One line on stderr, drawn anew at most ten times a second and removed at the end."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label if len(label) <= 30 else label[:29] + "…"
+        self._start = time.monotonic()
+        self._drawn = 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        if total < SMALLEST:
+            return
+        now = time.monotonic()
+        if done >= total:
+            sys.stderr.write("\r\033[K")
+        elif now - self._drawn >= 0.1:
+            self._drawn = now
+            sys.stderr.write("\r" + self._line(done, total, now - self._start) + "\033[K")
+        else:
+            return
+        sys.stderr.flush()
+
+    def _line(self, done: int, total: int, seconds: float) -> str:
+        filled = 24 * done // total
+        rate = done / 1e6 / max(seconds, 1e-3)
+        left = (total - done) / 1e6 / max(rate, 1e-3)
+        bar = "█" * filled + "░" * (24 - filled)
+        return (
+            f"{self._label} {bar} {done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
+            f"  {rate:,.0f} MB/s  {left:.0f} s left"
+        )

@@ -1,0 +1,359 @@
+"""Experiment: what a run keeps, and where."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
+
+from . import _lifecycle, logs
+from ._core import Experiment as RunFolder
+from .exceptions import ConfigurationError, DamagedWarning, ExperimentError
+from .files import BindrsBuilder, FilesAccessor
+from .metrics import MetricsManager
+from .params import ParametersBuilder
+from .run import RUN, RunManager
+from .tracks import TracksManager
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ._progress import ProgressOption
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_RUN_OPTIONS = ("user", "entry", "project_root", "job_name")
+_REMOTE = "remote mode is not there yet: leave {} out, and the run is kept in a local folder"
+
+
+class OperationMode(Enum):
+    """Where an experiment is kept."""
+
+    LOCAL = "local"
+    REMOTE = "remote"
+    HYBRID = "hybrid"
+
+
+class Experiment:
+    """One experiment: files, parameters, metrics, tracks and logs in a folder of its own.
+
+    Experiment("baseline", "digits")                 .ml-dash/digits/baseline
+    Experiment(name=, project=, folder=, local_path=)    {local_path}/{folder}/{project}/{name}
+    Experiment(prefix="alice/digits/baseline")       .dash/alice/digits/baseline
+    Experiment()                                     a prefix made of user, date and script: RUN
+
+    name, project, folder: its place; folder may be a template, see RunManager.folder.
+    prefix: instead of the three, "owner/project/.../name"; a template, too.
+    description (or readme), tags, bindrs, metadata: kept with it, replaced when given again;
+        metadata is a dict without NaN.
+    local_path (or dash_root): the root folder, made when missing.
+    keep: how many versions of a file stay: a number, or "all"; 1 unless told.
+    max_file_size: bytes; a larger file is refused with TooLargeError. 5 GiB unless told.
+    progress: of saves and downloads above 64 MB: False is off, a function is called with
+        (done_bytes, total_bytes) and stops the call by returning False; unless told, a bar when
+        stderr is a terminal and the environment does not say ML_DASH_PROGRESS=0.
+    echo_logs: print log lines, too.
+    remote, api_key, dash_url: of a server; not there yet, ConfigurationError.
+    user, entry, project_root, job_name: of the default prefix, see RUN.
+
+    Nothing is made before the run starts: `with experiment.run:`. Any number of processes may
+    open one experiment; opening it again resumes it. A pickled copy is an unopened one.
+    """
+
+    def __init__(
+        self,
+        name: str | None = None,
+        project: str | None = None,
+        *,
+        prefix: str | None = None,
+        description: str | None = None,
+        readme: str | None = None,
+        tags: Iterable[str] | None = None,
+        bindrs: Iterable[str] | None = None,
+        folder: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        remote: str | None = None,
+        api_key: str | None = None,
+        local_path: str | os.PathLike[str] | None = None,
+        dash_url: str | bool | None = None,
+        dash_root: str | os.PathLike[str] | None = None,
+        keep: int | str | None = None,
+        max_file_size: int | None = None,
+        progress: ProgressOption = None,
+        echo_logs: bool = False,
+        _write_protected: bool = False,
+        **run_options: Any,
+    ) -> None:
+        for option, value in (("remote", remote), ("dash_url", dash_url), ("api_key", api_key)):
+            if value:
+                raise ConfigurationError(_REMOTE.format(option))
+        if local_path is not None and dash_root is not None:
+            raise ConfigurationError("local_path and dash_root are two names of one option")
+        for option in run_options:
+            if option not in _RUN_OPTIONS:
+                raise TypeError(f"Experiment() got an unexpected keyword argument {option!r}")
+        self.name = name
+        self.project = project
+        self.folder = folder
+        self.prefix = prefix
+        self.description = description if description is not None else readme
+        self.tags = None if tags is None else _strings("tags", tags)
+        self.bindrs_names = None if bindrs is None else _strings("bindrs", bindrs)
+        self.metadata = metadata
+        self.local_path = local_path if local_path is not None else dash_root
+        self.mode = OperationMode.LOCAL
+        self._keep = keep
+        self._max_file_size = max_file_size
+        self._progress = progress
+        self._echo_logs = echo_logs
+        self._read_only = _write_protected
+        self._forget()
+        self.run = RunManager(self)
+        self._place(run_options)
+
+    def _forget(self) -> None:
+        """The state of an experiment that is not open."""
+        self._opened: RunFolder | None = None
+        self._pid = os.getpid()
+        self._metrics: MetricsManager | None = None
+        self._tracks: TracksManager | None = None
+        self._files = FilesAccessor(self)
+
+    def _place(self, run_options: dict[str, Any]) -> None:
+        """Settles which of the two layouts it is, and expands templates."""
+        if self.prefix is None and self.project is None and self.name and "/" in self.name:
+            self.prefix, self.name = self.name, None
+        if self.prefix is not None:
+            if self.name or self.folder:
+                raise ConfigurationError("give a prefix, or name, project and folder, not both")
+            self.run.prefix = self.prefix
+        elif self.name is None:
+            if self.folder:
+                raise ConfigurationError("a folder needs a name and a project, too")
+            self._set_prefix(RUN.expand_prefix({**run_options, "project": self.project}))
+        elif self.project is None:
+            raise ConfigurationError(
+                f"Experiment({self.name!r}) needs a project, or a prefix: 'owner/project/name'"
+            )
+        elif self.folder is not None and "{" in self.folder:
+            self.run.folder = self.folder
+
+    def _set_prefix(self, prefix: str) -> None:
+        """Takes a prefix apart: owner/project/.../name."""
+        self.prefix = prefix
+        parts = prefix.strip("/").split("/")
+        self.project = parts[1] if len(parts) > 1 else None
+        self.name = parts[-1]
+
+    # --- the run --------------------------------------------------------------------------------
+
+    def _open(self) -> Experiment:
+        if self._is_open:
+            return self
+        if self._opened is not None:
+            self._opened.close()
+            self._forget()
+        prefix = None if self.prefix is None else self.prefix.strip("/")
+        placed = prefix is None
+        self._opened = RunFolder(
+            name=self.name if placed else None,
+            project=self.project if placed else None,
+            folder=(self.folder or "").strip("/") or None if placed else None,
+            prefix=prefix,
+            root=self.local_path,
+            description=self.description,
+            tags=self.tags,
+            bindrs=self.bindrs_names,
+            metadata=self.metadata,
+            keep=self._keep,
+            max_file_bytes=self._max_file_size,
+            read_only=self._read_only,
+        )
+        self._pid = os.getpid()
+        info = self._opened.info()
+        if info["problems"]:
+            warnings.warn(info["warning"] or "the run folder is damaged", DamagedWarning, 4)
+        if not self._read_only:
+            _lifecycle.opened(self)
+        return self
+
+    def _close(self, status: str) -> None:
+        core = self._opened
+        if core is None or core.ended or self._read_only:
+            return
+        _lifecycle.ended(self)
+        core.end(status)
+
+    @property
+    def _is_open(self) -> bool:
+        core = self._opened
+        return core is not None and not core.ended and not core.closed
+
+    @property
+    def _core(self) -> RunFolder:
+        """The open run folder; ExperimentError before the start."""
+        if self._opened is None:
+            raise ExperimentError(
+                f"{self!r} is not open: use `with experiment.run:` or experiment.run.start()"
+            )
+        return self._opened
+
+    def flush(self) -> None:
+        """Returns once everything so far survives power loss. Raises when an fsync failed."""
+        self._core.flush()
+
+    # --- what it keeps --------------------------------------------------------------------------
+
+    @property
+    def files(self) -> FilesAccessor:
+        """Files, checkpoints, figures, videos: experiment.files("model.pth").save()."""
+        if self._opened is None:
+            return self._core  # type: ignore[return-value]  # raises
+        return self._files
+
+    @property
+    def params(self) -> ParametersBuilder:
+        """Parameters: experiment.params.set(lr=0.001)."""
+        if self._opened is None:
+            return self._core  # type: ignore[return-value]  # raises
+        return ParametersBuilder(self)
+
+    @property
+    def metrics(self) -> MetricsManager:
+        """Metrics: experiment.metrics("loss").append(value=0.5, epoch=3)."""
+        if self._metrics is None:
+            self._metrics = MetricsManager(self._core)
+        return self._metrics
+
+    @property
+    def tracks(self) -> TracksManager:
+        """Tracks: experiment.tracks("robot/pose").append(x=1.0, _ts=0.5)."""
+        if self._tracks is None:
+            self._tracks = TracksManager(self._core)
+        return self._tracks
+
+    def log(
+        self,
+        message: str | None = None,
+        level: str | logs.LogLevel | None = None,
+        metadata: dict[str, Any] | None = None,
+        **extra: Any,
+    ) -> Any:
+        """Writes a log line at a level ("info" unless told), with metadata and more by name.
+
+        Without a message it returns a LogBuilder: experiment.log().info("text", step=3).
+        """
+        fields = {**metadata, **extra} if metadata else extra
+        if message is None:
+            self._core  # noqa: B018  raises before the start
+            return logs.LogBuilder(self, fields)
+        logs.write(self, "info" if level is None else level, message, fields)
+        return None
+
+    @property
+    def logs(self) -> logs.LogBuilder:
+        """Log lines: experiment.logs.info("text", step=3), .read()."""
+        self._core  # noqa: B018  raises before the start
+        return logs.LogBuilder(self)
+
+    def bindrs(self, name: str) -> BindrsBuilder:
+        """The files of one bindr: experiment.bindrs("paper").list()."""
+        self._core  # noqa: B018  raises before the start
+        return BindrsBuilder(self, name)
+
+    # --- about it -------------------------------------------------------------------------------
+
+    @property
+    def id(self) -> str | None:
+        """32 hex digits; None before the first start."""
+        return None if self._opened is None else (self._opened.info()["id"] or None)
+
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """What the experiment is and holds now; None before the first start."""
+        if self._opened is None:
+            return None
+        info = self._opened.info()
+        return {"experiment": info, "project": {"name": info["project"], "slug": info["project"]}}
+
+    @property
+    def status(self) -> str | None:
+        """RUNNING, COMPLETED, FAILED or CANCELLED; None before the first start."""
+        return None if self._opened is None else self._opened.info()["status"]
+
+    @property
+    def directory(self) -> str:
+        """The absolute path of the run folder."""
+        return self._core.info()["directory"]
+
+    @property
+    def owner(self) -> str | None:
+        """The first part of the prefix; None in the layout of name and project."""
+        return None if self.prefix is None else self.prefix.strip("/").split("/")[0]
+
+    @property
+    def readme(self) -> str | None:
+        """Another name of the description."""
+        return self.description
+
+    def verify(self, quick: bool = False) -> dict[str, Any]:
+        """Checks every record, line and stored byte (quick: sizes only); writes nothing.
+
+        Returns {"findings": [{problem, name, detail, offset, bytes, loss}], "losses": n, counts}.
+        """
+        return self._core.verify(quick=quick)
+
+    def gc(self, dry_run: bool = False, offline: bool = False) -> dict[str, Any]:
+        """Frees the bytes of deleted files and of versions that `keep` let go.
+
+        dry_run: only report. offline: the caller knows that nobody else writes.
+        """
+        return self._core.gc(dry_run=dry_run, offline=offline)
+
+    def __repr__(self) -> str:
+        parts = (self.folder, self.project, self.name)
+        place = self.prefix or "/".join(part for part in parts if part)
+        return f"<Experiment {place}>"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_opened", "_metrics", "_tracks", "_files", "_pid", "run"):
+            state.pop(name, None)
+        if callable(state["_progress"]):
+            state["_progress"] = None
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+        self.run = RunManager(self)
+
+
+def _strings(what: str, values: Iterable[str]) -> list[str]:
+    if isinstance(values, (str, bytes)):
+        raise ConfigurationError(f"{what} must be a list of strings, not one string: [{values!r}]")
+    return list(values)
+
+
+def ml_dash_experiment(
+    name: str | None = None, project: str | None = None, **options: Any
+) -> Callable[[Function], Function]:
+    """Decorator: each call of the function is a run; it gets the keyword `experiment`.
+
+    @ml_dash_experiment("baseline", "digits")
+    def train(experiment): ...
+
+    The arguments are those of Experiment.
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with Experiment(name, project, **options).run as experiment:
+                return function(*args, **{**kwargs, "experiment": experiment})
+
+        return wrapper  # type: ignore[return-value]
+
+    return decorate
