@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -174,9 +176,8 @@ void clock_boot_id(char out[40])
 
 void clock_host_name(char out[256])
 {
-    int result = gethostname(out, 255);
+    struct utsname system;
+    bool known = uname(&system) == 0 && system.nodename[0] != '\0';
 
-    out[255] = '\0';
-    if (result != 0 || out[0] == '\0')
-        memcpy(out, "unknown", sizeof("unknown"));
+    snprintf(out, 256, "%s", known ? system.nodename : "unknown");
 }
