@@ -41,4 +41,18 @@ static inline bool utf8_is_surrogate(const unsigned char *in, size_t left)
     return left >= 3 && in[0] == 0xED && in[1] >= 0xA0 && in[1] <= 0xBF && (in[2] & 0xC0) == 0x80;
 }
 
+/* True when all of text[0..len) is UTF-8. */
+static inline bool utf8_is_valid(const char *text, size_t len)
+{
+    const unsigned char *in = (const unsigned char *)text;
+    while (len > 0) {
+        size_t width = utf8_sequence(in, len);
+        if (width == 0)
+            return false;
+        in += width;
+        len -= width;
+    }
+    return true;
+}
+
 #endif
