@@ -309,7 +309,7 @@ void run_free(struct run *run, bool clean)
 {
     if (run->keeper != NULL) {
         keeper_flush(run->keeper);
-        keeper_free(run->keeper, false);
+        keeper_free(run->keeper);
     }
     if (clean)
         slot_release(&run->slot, run->dir_fd);

@@ -22,6 +22,7 @@ struct stream {
     int64_t lines;
     uint32_t crc;      /* CRC-32C of [0, length) */
     off_t safe_length; /* durable up to here (set by the keeper) */
+    uint32_t safe_crc; /* CRC-32C of [0, safe_length) */
     bool broken;       /* nothing can be appended any more */
     bool listed;       /* in the keeper's list of streams with unsafe lines */
     uint64_t last_use;

@@ -1,0 +1,32 @@
+/* copy.h: one pass over a file's bytes: copied and hashed. */
+#ifndef RUN_COPY_H
+#define RUN_COPY_H
+
+#include <stdint.h>
+
+#include "base/hash.h"
+#include "mldash/file.h"
+
+struct copy_options {
+    uint64_t total_bytes; /* expected, for progress and to choose the way */
+    uint64_t max_bytes;   /* more is MLD_ETOOLARGE */
+    mld_progress *progress;
+    void *payload;
+};
+struct copy_result {
+    uint64_t size_bytes;
+    char checksum[SHA256_HEX_LEN + 1]; /* of the bytes written */
+};
+
+/* Copies all of source_fd to destination_fd (both at offset 0). A clone is made where the file
+ * system can, and is hashed; else big files go through a ring of buffers that one thread fills and
+ * writes and another hashes. Names are for messages. MLD_EINTERRUPTED when progress says so. The
+ * caller removes what is half written. */
+enum mld_error copy_file(struct copy_result *out, int source_fd, int destination_fd,
+                         const char *source_name, const char *destination_name,
+                         const struct copy_options *options);
+/* Hashes what is in a file already. */
+enum mld_error copy_hash(struct copy_result *out, int fd, const char *name,
+                         const struct copy_options *options);
+
+#endif
