@@ -6,7 +6,7 @@
 
 build_packages=(gcc g++ libc6-dev libssl-dev pkg-config python3 python3-dev python3-venv)
 demo_packages=(python3-numpy python3-matplotlib python3-sklearn python3-pil)
-test_packages=(libcmocka-dev strace)
+test_packages=(libcmocka-dev make strace)
 lint_packages=()
 # Used when the distribution has it; the tests that need it are skipped without.
 test_optional=(python3-torch)

@@ -2,14 +2,14 @@
 # Runs the tests: test.sh [PART...], all parts unless named, in this order:
 #   asan      C unit tests, debug, with address and undefined behaviour sanitizers
 #   release   the same, optimised and without assertions
-#   python    tests/python     compat  tests/compat (published clients)     crash  tests/crash
+#   python cli compat crash   the pytest folders tests/..., compat with the published clients
 #   lint      scripts/lint.sh and tests/lint, in which each check must fail
 #   examples  every program in examples/
 # Every part runs even when one fails. The last line is the sum.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 parts=("$@")
-[ $# != 0 ] || parts=(asan release python compat crash lint examples)
+[ $# != 0 ] || parts=(asan release python cli compat crash lint examples)
 started=$(date +%s)
 results=$root/build/results
 work=$(mktemp -d)
@@ -64,6 +64,7 @@ pytest_in() { # NAME FOLDER
 }
 
 part_python() { pytest_in python tests/python; }
+part_cli() { pytest_in cli tests/cli; }
 
 part_compat() {
   if [ -d tests/compat ]; then step "published clients" scripts/clients.sh || true; fi
@@ -86,39 +87,40 @@ part_examples() {
     -C build/release --no-rebuild || return 0
   step "use from C++" use_from_cplusplus || true
   local folder
-  for folder in examples/*/; do step "example $folder" example "${folder%/}" || true; done
+  for folder in examples/*/; do
+    [ ! -e "$folder/train.py" ] && [ ! -e "$folder/Makefile" ] ||
+      step "example $folder" example "${folder%/}" || true
+    cd "$root"
+  done
 }
 
-# An example is a train.py, or C files that use the installed library alone.
+# An example is a train.py, or a Makefile whose target `run` uses the installed library alone. It works
+# in a copy of examples/.
 example() {
-  local folder=$root/$1 name
+  local name
   name=$(basename "$1")
   section "example $name"
-  mkdir -p "$work/$name" && cd "$work/$name" || return 1
+  cp -r examples "$work/"
+  cd "$work/examples/$name" || return 1
   if [ "$name" = torch ] && ! "$venv/bin/python" -c 'import torch' 2> /dev/null; then
     echo "left out: no torch here"
-  elif [ -e "$folder/train.py" ]; then
-    tests_environment "$venv/bin/python" "$folder/train.py"
+  elif [ -e train.py ]; then
+    tests_environment "$venv/bin/python" train.py
   else
-    compile_installed "${CC:-cc}" -std=c11 -o "./$name" "$folder"/*.c -lm &&
-      tests_environment "./$name"
+    tests_environment make --no-print-directory run CFLAGS="-O2 -Wall -Wextra -Wpedantic -Werror" \
+      PKG_CONFIG_PATH="$root/build/prefix/lib/pkgconfig"
   fi
 }
 
 use_from_cplusplus() {
   printf '%s\n' '#include <mldash/mldash.h>' '#include <cstdio>' \
     'int main() { return std::puts(mld_version()) < 0; }' > "$work/use.cpp"
-  compile_installed "${CXX:-c++}" -std=c++17 -o "$work/use" "$work/use.cpp" && "$work/use"
-}
-
-# compile_installed COMPILER ARGUMENT...: with the flags that pkg-config tells of the installed
-# library.
-compile_installed() {
   local flags
   flags=$(PKG_CONFIG_PATH=$root/build/prefix/lib/pkgconfig pkg-config --cflags --libs mldash) ||
     return 1
   # shellcheck disable=SC2086
-  "$@" -Wall -Wextra -Werror -O2 $flags "-Wl,-rpath,$root/build/prefix/lib"
+  "${CXX:-c++}" -std=c++17 -Wall -Wextra -Werror -o "$work/use" "$work/use.cpp" $flags \
+    "-Wl,-rpath,$root/build/prefix/lib" && "$work/use"
 }
 
 for part in "${parts[@]}"; do
