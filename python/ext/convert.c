@@ -121,6 +121,8 @@ int convert_to_json(struct core_state *state, PyObject *value, bool strict, cons
 
 PyObject *convert_from_json(struct core_state *state, const char *text, size_t len)
 {
+    if (text == NULL)
+        return core_none();
     if (load_json(state) < 0)
         return NULL;
     PyObject *string = convert_text_len(text, len);

@@ -155,6 +155,7 @@ int fields_add_dict(struct core_state *state, struct fields *fields, PyObject *d
  * the message. */
 int convert_to_json(struct core_state *state, PyObject *value, bool strict, const char *what,
                     PyObject **owner, const char **out);
+/* None for NULL. */
 PyObject *convert_from_json(struct core_state *state, const char *text, size_t len);
 struct json_piece {
     const char *text;

@@ -252,13 +252,13 @@ static int put_place(PyObject *dict, const struct mld_experiment_info *info)
 static int put_state(struct core_state *state, PyObject *dict,
                      const struct mld_experiment_info *info)
 {
-    const char *json = info->metadata_json == NULL ? "null" : info->metadata_json;
+    const char *json = info->metadata_json;
+    size_t json_len = json == NULL ? 0 : strlen(json);
     return convert_set(dict, "description", convert_text(info->description)) < 0 ||
                    convert_set(dict, "tags", convert_text_list(info->tags, info->n_tags)) < 0 ||
                    convert_set(dict, "bindrs", convert_text_list(info->bindrs, info->n_bindrs)) <
                        0 ||
-                   convert_set(dict, "metadata", convert_from_json(state, json, strlen(json))) <
-                       0 ||
+                   convert_set(dict, "metadata", convert_from_json(state, json, json_len)) < 0 ||
                    convert_set(dict, "status", convert_text(mld_status_name(info->status))) < 0 ||
                    convert_set(dict, "createdAt", convert_text(info->created_at)) < 0 ||
                    convert_set(dict, "startedAt", convert_text(info->started_at)) < 0 ||

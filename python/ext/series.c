@@ -410,13 +410,14 @@ static PyObject *seconds_or_none(double time_s)
 
 PyObject *series_info_dict(struct core_state *state, const struct mld_series_info *info)
 {
-    const char *json = info->metadata_json == NULL ? "null" : info->metadata_json;
+    const char *json = info->metadata_json;
+    size_t json_len = json == NULL ? 0 : strlen(json);
     PyObject *dict = PyDict_New();
     if (dict != NULL &&
         (convert_set(dict, "name", convert_text(info->name)) < 0 ||
          convert_set(dict, "description", convert_text(info->description)) < 0 ||
          convert_set(dict, "tags", convert_text_list(info->tags, info->n_tags)) < 0 ||
-         convert_set(dict, "metadata", convert_from_json(state, json, strlen(json))) < 0 ||
+         convert_set(dict, "metadata", convert_from_json(state, json, json_len)) < 0 ||
          convert_set(dict, "total", PyLong_FromLongLong(info->total)) < 0 ||
          convert_set(dict, "bytes", PyLong_FromUnsignedLongLong(info->bytes)) < 0 ||
          convert_set(dict, "createdAt", convert_text(info->created_at)) < 0 ||

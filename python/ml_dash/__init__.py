@@ -12,8 +12,6 @@ Importing it loads none of numpy, matplotlib, av or torch; the methods that need
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ._core import version as __version__
 from .exceptions import (
     AuthenticationError,
@@ -29,7 +27,10 @@ from .logs import LogBuilder, LogLevel
 from .params import ParametersBuilder
 from .run import RUN, RunManager
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .auto_start import dxp
     from .storage import LocalStorage
 

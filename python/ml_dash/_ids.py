@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import threading
 import time
 
 _EPOCH_MS = 1_704_067_200_000  # 2024-01-01T00:00:00Z
-_lock = threading.Lock()
+_lock = _thread.allocate_lock()
 _last = (0, 0)  # milliseconds, sequence
 
 

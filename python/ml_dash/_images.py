@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidInputError, MissingPackageError
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .files import FileBuilder, FileDict
 
 _NO_ALPHA = ("JPEG",)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .experiment import Experiment
 
 _open: dict[int, Experiment] = {}  # by id(): strong, so that a forgotten run still ends

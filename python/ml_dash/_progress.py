@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
-from typing import Callable, Union
 
-Progress = Callable[[int, int], object]
-ProgressOption = Union[bool, Progress, None]
+TYPE_CHECKING = False  # typing is slow to import
+if TYPE_CHECKING:
+    from typing import Callable, Union
+
+    Progress = Callable[[int, int], object]
+    ProgressOption = Union[bool, Progress, None]
 
 SMALLEST = 64 * 1024 * 1024  # bytes; below that a bar would only flicker
 _OFF = ("0", "false", "no", "off")

@@ -9,10 +9,9 @@ the program ends.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .experiment import Experiment
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from ._core import Experiment as RunFolder
     from .files import FilesAccessor

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import warnings
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _lifecycle, logs
 from ._core import Experiment as RunFolder
@@ -17,12 +15,14 @@ from .params import ParametersBuilder
 from .run import RUN, RunManager
 from .tracks import TracksManager
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, Callable, TypeVar
 
     from ._progress import ProgressOption
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 _RUN_OPTIONS = ("user", "entry", "project_root", "job_name")
 _REMOTE = "remote mode is not there yet: leave {} out, and the run is kept in a local folder"
@@ -347,6 +347,8 @@ def ml_dash_experiment(
 
     The arguments are those of Experiment.
     """
+
+    import functools
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)

@@ -11,18 +11,23 @@ updatedAt, deletedAt, and aliases, newest, damaged.
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING, Any, Union
 
 from . import _progress
 from ._ids import generate_snowflake_id
 from .exceptions import ExistsError, InvalidInputError, InvalidNameError, NotFoundError
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import IO, Any, Union
 
     from ._core import Experiment as RunFolder
     from ._core import Writer
     from .experiment import Experiment
+
+    FileDict = dict[str, Any]  # see the module's docstring
+    FileDicts = list[FileDict]  # FileBuilder.list hides the built-in
+    PathLike = Union[str, "os.PathLike[str]"]
 
 __all__ = [
     "BindrsBuilder",
@@ -34,15 +39,12 @@ __all__ = [
     "verify_checksum",
 ]
 
-FileDict = dict[str, Any]  # see the module's docstring
-FileDicts = list[FileDict]  # FileBuilder.list hides the built-in
-PathLike = Union[str, "os.PathLike[str]"]
 
 _RECORD = ("description", "tags", "bindrs", "metadata", "content_type", "keep", "durable")
 
 
 def _clean_prefix(prefix: Any) -> str:
-    """ "/models" from "models", "/models" and "/models/"; the library checks the rest."""
+    """Of "models", "/models" and "/models/" the one form "/models"; the library checks the rest."""
     if prefix is None:
         return "/"
     if not isinstance(prefix, str):

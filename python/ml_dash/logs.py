@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidInputError
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .experiment import Experiment
 
 

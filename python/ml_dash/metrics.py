@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from . import _core
 from .summaries import BufferManager, SummaryCache
+
+TYPE_CHECKING = False  # typing is slow to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _CHUNK_SIZE = 10_000  # what the published clients report; points are kept in lines here
 

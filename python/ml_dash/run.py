@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Callable, TypeVar
 
 from . import _lifecycle, templates
 from ._ids import generate_snowflake_id
 from .exceptions import ExperimentError
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from datetime import datetime
+    from typing import Any, Callable, TypeVar
 
     from .experiment import Experiment
 
-Function = TypeVar("Function", bound=Callable[..., Any])
+    Function = TypeVar("Function", bound=Callable[..., Any])
 
 _ROOT_FILES = ("pyproject.toml", "requirements.txt", "setup.py", "setup.cfg")
 
@@ -154,6 +154,8 @@ class RunManager:
 
     def __call__(self, function: Function) -> Function:
         """Decorator: each call is a run; the function gets the experiment as first argument."""
+
+        import functools
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from .exceptions import NotFoundError
 from .experiment import Experiment
-from .files import FileDict, FileDicts
 
-Data = dict[str, Any]
+TYPE_CHECKING = False  # typing is slow to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .files import FileDict, FileDicts
+
+    Data = dict[str, Any]
 
 
 class LocalStorage:

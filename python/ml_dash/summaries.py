@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Callable
 
 from .exceptions import InvalidInputError
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
+    from typing import Any, Callable
+
     from .metrics import MetricBuilder, MetricsManager
 
 

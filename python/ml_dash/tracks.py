@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import bisect
-import io
-import json
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
 
 from . import _core
 from .exceptions import InvalidInputError, MissingPackageError, NotFoundError
 
+TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _FPS = 30  # of the mocap format, whose frames carry their own time as well
 
@@ -49,7 +48,9 @@ class TrackBuilder(_core.Series):
         if format == "json":
             return {"entries": entries, "count": len(entries)}
         if format == "jsonl":
-            return b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
+            from ._json import encode
+
+            return b"".join(encode(entry).encode() + b"\n" for entry in entries)
         if format == "parquet":
             return _parquet(entries)
         if format == "mocap":
@@ -172,6 +173,8 @@ def _stats(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parquet(entries: list[dict[str, Any]]) -> bytes:
+    import io
+
     try:
         import pyarrow
         import pyarrow.parquet

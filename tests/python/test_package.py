@@ -17,7 +17,7 @@ def test_import_loads_nothing_heavy(run_python):
         import sys
         before = set(sys.modules)
         import ml_dash
-        for name in ("numpy", "matplotlib", "av", "torch", "PIL", "json", "re", "datetime",
+        for name in ("numpy", "matplotlib", "av", "torch", "PIL", "json", "datetime",
                      "asyncio", "typing_extensions", "multiprocessing", "subprocess"):
             if name in sys.modules and name not in before:
                 print(name)
