@@ -29,9 +29,9 @@ static enum mld_error make_user_dirs(const char *path)
         char kept = *at;
         *at = '\0';
         struct stat st;
-        /* Some systems answer EROFS or EACCES for a directory that is there: look before
-         * complaining. */
-        if (mkdir(copy, FS_DIR_MODE) != 0 && errno != EEXIST) {
+        /* Some systems answer EROFS or EACCES, not EEXIST, for a directory that is there: look
+         * before complaining. */
+        if (mkdir(copy, FS_DIR_MODE) != 0) {
             int reason = errno;
             if (stat(copy, &st) != 0 || !S_ISDIR(st.st_mode))
                 error = error_set_errno(reason, "cannot make the directory '%.400s'", copy);
