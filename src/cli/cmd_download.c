@@ -60,12 +60,14 @@ static void remove_parents(char *path, size_t made)
 /* A name from a damaged or hostile folder must not lead out of the destination. */
 static bool leaves_destination(const char *path)
 {
+    if (path[0] == '/')
+        return true;
     for (const char *part = path; part; part = strchr(part, '/')) {
         part += *part == '/';
         if (part[0] == '.' && part[1] == '.' && (part[2] == '/' || part[2] == '\0'))
             return true;
     }
-    return path[0] == '/';
+    return false;
 }
 
 /* Where the file goes: several files, or one with its prefix, go below a folder; else the library

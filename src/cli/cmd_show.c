@@ -46,7 +46,9 @@ const struct mld_log_line *show_log_line(const struct show *s, size_t i, size_t 
     size_t at = n_new + n_old - *out_count + i;
     if (i >= *out_count)
         return NULL;
-    return at < n_old ? &s->older->lines[at] : &s->logs->lines[at - n_old];
+    if (at < n_old)
+        return &s->older->lines[at];
+    return s->logs ? &s->logs->lines[at - n_old] : NULL;
 }
 
 static enum cli_exit show(struct show *s, const char *word, bool json)

@@ -42,15 +42,17 @@ static const char *header_of(const struct text_table *table, size_t column, bool
     return header + (header[0] == '>');
 }
 
+/* 0 when all cells are empty: such a column is not shown. */
 static size_t column_width(const struct text_table *table, size_t column)
 {
     bool right;
-    size_t width = text_width(header_of(table, column, &right));
+    size_t width = 0;
     for (size_t i = column; i < table->count; i += table->n_columns) {
         size_t own = text_width(text_of(table->cells[i].text));
         width = own > width ? own : width;
     }
-    return width;
+    size_t header = text_width(header_of(table, column, &right));
+    return width && header > width ? header : width;
 }
 
 static void put_spaces(struct buf *out, size_t count)
@@ -64,6 +66,8 @@ static void put_cell(struct buf *out, const struct text_table *table, const size
                      size_t column, const char *text, enum text_style style, bool colour)
 {
     bool right;
+    if (widths[column] == 0)
+        return;
     header_of(table, column, &right);
     size_t fill = widths[column] - text_width(text);
     bool last = column + 1 == table->n_columns;

@@ -31,7 +31,8 @@ enum text_style { TEXT_PLAIN, TEXT_BOLD, TEXT_DIM, TEXT_GREEN, TEXT_YELLOW, TEXT
 /* Appends `text` (as it is) in this style; plain when `colour` is false. */
 void text_put_style(struct buf *out, bool colour, enum text_style style, const char *text);
 
-/* A table: cells row by row; columns are as wide as their widest cell. */
+/* A table: cells row by row; columns are as wide as their widest cell; those
+ * without any text are left out. */
 struct text_cell {
     char *text;
     enum text_style style;
