@@ -5,10 +5,16 @@
 
 #include "run/run.h"
 
+/* Both need the run's lock. */
+
 /* Merges views that differ from what this library last wrote into the state, and adds shards
- * without record. A writer then records the difference; a reader only shows it. A view that does
- * not read is a problem (MLD_PROBLEM_VIEW), not an error. Called at open, before the run is shared.
- */
+ * without record. A writer then records the difference and writes the view anew; a reader only
+ * shows it. A view that does not read is a problem (MLD_PROBLEM_VIEW), not an error. Called at
+ * open, before the run is shared. */
 enum mld_error foreign_merge(struct run *run);
+
+/* One view, `file` as in views.h; the caller holds its lock. *out_taken (NULL: not wanted): there
+ * was something new in it. */
+enum mld_error foreign_take(struct run *run, const char *file, bool *out_taken);
 
 #endif

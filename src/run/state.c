@@ -56,7 +56,7 @@ static enum mld_error grow(void **array, size_t count, size_t *capacity)
 struct file_entry *state_file(const struct state *s, const char *id)
 {
     struct file_entry *f = map_get(&s->files, id, strlen(id));
-    return f != NULL && (f->stamp != 0 || f->foreign) ? f : NULL;
+    return f != NULL && f->stamp != 0 ? f : NULL;
 }
 
 struct file_entry *state_file_slot(struct state *s, const char *id, size_t len)
@@ -158,7 +158,7 @@ void state_sort_files(struct state *s)
 
 bool state_is_listed(const struct file_entry *f)
 {
-    return (f->stamp != 0 || f->foreign) && f->retired_by == NULL && !f->gone && !f->removed;
+    return f->stamp != 0 && f->retired_by == NULL && !f->gone && !f->removed;
 }
 
 struct file_entry *state_newest(const struct name_entry *name)
@@ -175,46 +175,6 @@ bool state_has_alias(const struct file_entry *f)
         if (a->id != NULL && strcmp(a->id, f->id) == 0)
             return true;
     return false;
-}
-
-struct file_entry *state_add_foreign_file(struct state *s, const struct file_entry *like)
-{
-    struct file_entry *f = state_file_slot(s, like->id, strlen(like->id));
-    if (f == NULL || f->stamp != 0 || f->foreign)
-        return f;
-    const char *id = f->id;
-    struct file_entry updates = *f; /* a delete may have come before */
-    *f = *like;
-    f->id = id;
-    f->foreign = true;
-    f->description = arena_strdup(&s->arena, like->description);
-    f->path = state_intern(s, like->path, strlen(like->path));
-    f->filename = arena_strdup(&s->arena, like->filename);
-    f->content_type = like->content_type == NULL
-                          ? NULL
-                          : state_intern(s, like->content_type, strlen(like->content_type));
-    f->checksum = arena_strdup(&s->arena, like->checksum);
-    f->metadata = arena_strdup(&s->arena, like->metadata);
-    f->uploaded_at = arena_strdup(&s->arena, like->uploaded_at);
-    f->updated_at = arena_strdup(&s->arena, like->updated_at);
-    f->deleted_at =
-        updates.deleted_stamp != 0 ? updates.deleted_at : arena_strdup(&s->arena, like->deleted_at);
-    f->deleted_stamp = updates.deleted_stamp;
-    f->tags = state_copy_strings(s, like->tags);
-    f->bindrs = state_copy_strings(s, like->bindrs);
-    if (f->path == NULL || f->filename == NULL || state_link_file(s, f) != MLD_OK)
-        return NULL;
-    return f;
-}
-
-struct string_list state_copy_strings(struct state *s, struct string_list list)
-{
-    const char **items = arena_alloc(&s->arena, (list.count + 1) * sizeof *items);
-    if (items == NULL)
-        return (struct string_list){0};
-    for (size_t i = 0; i < list.count; i++)
-        items[i] = arena_strdup(&s->arena, list.items[i]);
-    return (struct string_list){items, list.count};
 }
 
 /* Series are keyed by 'm' or 't', then '=' and the name, or nothing when unnamed. */

@@ -51,8 +51,9 @@ struct file_entry {
     bool gone;    /* replaced or removed by another tool */
     bool damaged;
     bool mine;         /* saved by this writer */
-    bool foreign;      /* known from a view of another tool only, has no record yet */
-    const char *shard; /* records shard of the file record, e.g. "records.7.jsonl"; NULL: foreign */
+    bool foreign;      /* saved by another tool: its id does not tell a slot */
+    const char *shard; /* records shard of the file record, e.g. "records.7.jsonl"; NULL: only a
+                          view tells of it, and the folder is open for reading */
     struct name_entry *name;
     struct file_entry *older; /* the next older version of the same name */
 };
@@ -141,7 +142,7 @@ struct checked_entry {
 
 struct experiment_entry {
     const char *name, *project, *folder, *prefix, *description, *metadata;
-    const char *created_at; /* from format.json or a view */
+    const char *created_at; /* from format.json, or another tool's */
     struct string_list tags, bindrs;
     state_stamp place_stamp, description_stamp, tags_stamp, bindrs_stamp, metadata_stamp;
     bool has_tags, has_bindrs;
@@ -189,8 +190,7 @@ enum mld_error state_apply(struct state *s, const struct json_doc *doc,
 enum mld_error state_problem(struct state *s, enum mld_problem problem, const char *name,
                              uint64_t offset, const char *detail);
 
-/* Lookups; NULL when there is none. state_file finds only ids whose file record (or foreign view)
- * is known. */
+/* Lookups; NULL when there is none. state_file finds only ids whose file record is known. */
 struct file_entry *state_file(const struct state *s, const char *id);
 struct name_entry *state_name(const struct state *s, const char *path, const char *filename);
 struct series_entry *state_series(const struct state *s, enum mld_series_kind kind,
@@ -215,8 +215,6 @@ struct run_status {
 };
 struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload);
 
-/* Adds a foreign file (from a view) that has no record. The strings are copied. */
-struct file_entry *state_add_foreign_file(struct state *s, const struct file_entry *like);
 /* A copy in the arena, one per different text: for paths and content types. */
 const char *state_intern(struct state *s, const char *text, size_t len);
 struct series_entry *state_add_series(struct state *s, enum mld_series_kind kind, const char *name,

@@ -128,6 +128,11 @@ static struct string_list strings(struct applying *a, const char *key)
     return (struct string_list){items, n};
 }
 
+static bool is_true(const struct json_node *node)
+{
+    return node != NULL && node->type == JSON_TRUE;
+}
+
 static struct file_entry *file_slot(struct applying *a, const char *key)
 {
     const char *id = needed(a, key);
@@ -222,6 +227,7 @@ static void apply_end(struct applying *a)
 static void apply_experiment(struct applying *a)
 {
     struct experiment_entry *x = &a->s->experiment;
+    const char *created_at = text(a, "createdAt");
     struct experiment_entry new = {
         .name = text(a, "name"),
         .project = text(a, "project"),
@@ -240,6 +246,8 @@ static void apply_experiment(struct applying *a)
         x->folder = new.folder;
         x->prefix = new.prefix;
     }
+    if (created_at != NULL)
+        x->created_at = created_at;
     if (has(a, "description") && later(a, &x->description_stamp))
         x->description = new.description;
     if (has(a, "metadata") && later(a, &x->metadata_stamp))
@@ -294,14 +302,15 @@ static void apply_file(struct applying *a)
         .checksum = text(a, "checksum"),
         .metadata = raw(a, "metadata"),
         .uploaded_at = text(a, "uploadedAt"),
+        .updated_at = text(a, "updatedAt"),
         .keep = (int)integer(a, "keep", 0),
+        .foreign = is_true(member(a, "foreign")),
     };
     struct file_entry *f = file_slot(a, "id");
     if (new.path == NULL)
         fail(a, MLD_EDAMAGED, "path", "is missing");
     if (a->error != MLD_OK || f->stamp != 0)
         return; /* a second record of one id: the first stands (gc's copies say the same) */
-    bool was_foreign = f->foreign;
     if (f->description_stamp == 0)
         f->description = new.description;
     if (f->tags_stamp == 0)
@@ -311,7 +320,7 @@ static void apply_file(struct applying *a)
     if (f->metadata_stamp == 0)
         f->metadata = new.metadata;
     if (f->updated_at == NULL)
-        f->updated_at = new.uploaded_at;
+        f->updated_at = new.updated_at != NULL ? new.updated_at : new.uploaded_at;
     f->content_type = new.content_type;
     f->size_bytes = new.size_bytes;
     f->checksum = new.checksum;
@@ -319,13 +328,9 @@ static void apply_file(struct applying *a)
     f->keep = new.keep;
     f->slot = a->origin->slot;
     f->shard = a->origin->shard;
-    f->mine = a->origin->mine;
-    f->foreign = false;
+    f->mine = a->origin->mine && !new.foreign;
+    f->foreign = new.foreign;
     f->stamp = a->stamp;
-    if (was_foreign) {
-        a->s->files_sorted = false; /* linked already, by a view */
-        return;
-    }
     f->path = new.path;
     f->filename = new.filename;
     a->error = state_link_file(a->s, f);

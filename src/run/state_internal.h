@@ -15,6 +15,5 @@ struct shard_entry *state_shard_slot(struct state *s, struct shard_entry **list,
 /* Puts a file whose path, filename and stamp are set into the list of all and among the versions of
  * its name. */
 enum mld_error state_link_file(struct state *s, struct file_entry *f);
-struct string_list state_copy_strings(struct state *s, struct string_list list);
 
 #endif
