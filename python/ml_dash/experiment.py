@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     from ._progress import ProgressOption
+    from ._torch import BackgroundSave
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -117,6 +118,7 @@ class Experiment:
         """The state of an experiment that is not open."""
         self._opened: RunFolder | None = None
         self._pid = os.getpid()
+        self._saves: list[BackgroundSave] = []
         self._metrics: MetricsManager | None = None
         self._tracks: TracksManager | None = None
         self._files = FilesAccessor(self)
@@ -184,7 +186,12 @@ class Experiment:
         if core is None or core.ended or self._read_only:
             return
         _lifecycle.ended(self)
+        saves, self._saves = self._saves, []
+        errors = [save.settle() for save in saves]
         core.end(status)
+        for error in errors:
+            if error is not None:
+                raise error
 
     @property
     def _is_open(self) -> bool:
@@ -319,7 +326,7 @@ class Experiment:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_opened", "_metrics", "_tracks", "_files", "_pid", "run"):
+        for name in ("_opened", "_saves", "_metrics", "_tracks", "_files", "_pid", "run"):
             state.pop(name, None)
         if callable(state["_progress"]):
             state["_progress"] = None

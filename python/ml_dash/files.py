@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ._core import Experiment as RunFolder
     from ._core import Writer
+    from ._torch import BackgroundSave
     from .experiment import Experiment
 
     FileDict = dict[str, Any]  # see the module's docstring
@@ -194,6 +195,12 @@ class FileBuilder:
         return self._core.writer(
             filename, prefix=self._directory(), seekable=seekable, **self._options(record)
         )
+
+    def _register_background(self, save: BackgroundSave) -> None:
+        """The end of the run waits for it, and raises its error unless the program did."""
+        saves = self._experiment._saves
+        saves[:] = [other for other in saves if not other.done() or other.settle()]
+        saves.append(save)
 
     # --- saving ---------------------------------------------------------------------------------
 
