@@ -79,48 +79,61 @@ static enum mld_error open_unlocked(struct core_experiment *self,
 
 /* tp_new gets a tuple and a dict: one way to sort arguments is enough, so they become a vectorcall.
  */
-static PyObject *experiment_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static int bind_options(PyObject *args, PyObject *kwargs, PyObject **values)
 {
     static const struct args_spec spec = {"Experiment", open_names, OPEN_COUNT, 0, 0};
-    struct core_state *state = PyType_GetModuleState(type);
-    PyObject *values[OPEN_COUNT] = {NULL};
     PyObject *given[OPEN_COUNT] = {NULL};
-    struct open_args open = {.options = MLD_EXPERIMENT_OPTIONS_INIT};
     Py_ssize_t n_given = kwargs == NULL ? 0 : PyDict_GET_SIZE(kwargs);
-    if (state == NULL || PyTuple_GET_SIZE(args) > 0 || n_given > OPEN_COUNT)
-        return PyErr_Format(PyExc_TypeError, "Experiment() takes keyword arguments only");
+    if (PyTuple_GET_SIZE(args) > 0 || n_given > OPEN_COUNT) {
+        PyErr_SetString(PyExc_TypeError, "Experiment() takes keyword arguments only");
+        return -1;
+    }
     PyObject *names = PyTuple_New(n_given);
     if (names == NULL)
-        return NULL;
-    struct core_experiment *self = NULL;
+        return -1;
     Py_ssize_t position = 0;
     PyObject *name = NULL, *value = NULL;
     for (Py_ssize_t i = 0; kwargs != NULL && PyDict_Next(kwargs, &position, &name, &value); i++) {
         Py_INCREF(name);
         PyTuple_SET_ITEM(names, i, name);
-        given[i] = value;
+        given[i] = value; /* borrowed from kwargs, which outlives the call */
     }
-    if (args_bind(&spec, given, 0, names, values) < 0 || take_place(state, values, &open) < 0 ||
-        take_described(state, values, &open) < 0 ||
-        args_keep(state, values[10], &open.options.keep) < 0 ||
-        args_size(state, values[11], "max_file_bytes", &open.options.max_file_bytes) < 0 ||
-        args_flag(values[12], &open.options.read_only) < 0)
-        goto out;
-    self = (struct core_experiment *)type->tp_alloc(type, 0);
+    int result = args_bind(&spec, given, 0, names, values);
+    Py_DECREF(names);
+    return result;
+}
+
+static PyObject *open_new(PyTypeObject *type, struct core_state *state,
+                          const struct mld_experiment_options *options)
+{
+    struct core_experiment *self = (struct core_experiment *)type->tp_alloc(type, 0);
     if (self == NULL)
-        goto out;
+        return NULL;
     self->state = state;
-    enum mld_error code = open_unlocked(self, &open.options);
+    enum mld_error code = open_unlocked(self, options);
     if (code != MLD_OK)
         core_raise(state, code);
     else
         self->files_id = make_files_id(self->handle);
     if (self->files_id == NULL)
         Py_CLEAR(self);
-out:
-    open_args_free(&open);
-    Py_DECREF(names);
     return (PyObject *)self;
+}
+
+static PyObject *experiment_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    struct core_state *state = PyType_GetModuleState(type);
+    PyObject *values[OPEN_COUNT] = {NULL};
+    struct open_args open = {.options = MLD_EXPERIMENT_OPTIONS_INIT};
+    PyObject *self = NULL;
+    if (state != NULL && bind_options(args, kwargs, values) == 0 &&
+        take_place(state, values, &open) == 0 && take_described(state, values, &open) == 0 &&
+        args_keep(state, values[10], &open.options.keep) == 0 &&
+        args_size(state, values[11], "max_file_bytes", &open.options.max_file_bytes) == 0 &&
+        args_flag(values[12], &open.options.read_only) == 0)
+        self = open_new(type, state, &open.options);
+    open_args_free(&open);
+    return self;
 }
 
 static void close_unlocked(struct core_experiment *self)

@@ -187,6 +187,8 @@ class Experiment:
             return
         _lifecycle.ended(self)
         saves, self._saves = self._saves, []
+        if self._pid != os.getpid():
+            saves = []  # of the parent, whose threads a forked child does not have
         errors = [save.settle() for save in saves]
         core.end(status)
         for error in errors:
