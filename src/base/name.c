@@ -161,6 +161,10 @@ static enum mld_error check_single(const char *what, const char *name, const cha
 
 enum mld_error name_check_file(const char *name)
 {
+    /* Stored bytes lie in a directory of their own, where a metadata.json is the user's; only the
+     * hidden names are kept from files, too. */
+    if (name != NULL && name[0] != '.' && name_is_reserved(name, strlen(name)))
+        return MLD_OK;
     return check_single("file name", name, "give the directory as prefix");
 }
 

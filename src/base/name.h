@@ -15,8 +15,8 @@
 #define NAME_MAX_TAG_BYTES 255
 #define NAME_MAX_TAGS 1000
 
-/* A file name: one component, no "/", not reserved. NULL or "" is MLD_ENAME. The message says what
- * is wrong with which name. */
+/* A file name: one component, no "/", no hidden reserved name. NULL or "" is MLD_ENAME. The message
+ * says what is wrong with which name. */
 enum mld_error name_check_file(const char *name);
 /* The directory of files in canonical form: "/" or "/models/best". Input "models", "/models/", NULL
  * and "" are fine; "..", ".", "//" inside, and a path above NAME_MAX_PATH_BYTES are not. Appended

@@ -87,16 +87,9 @@ static const char *const bad_parts[] = {
     "a\xC3",
     "\xE2\x82",
     "\xF0\x9F\x98",
-    "data.jsonl",
-    "data.7.jsonl",
-    "data.1023.jsonl",
-    "data.0-1.jsonl",
-    "data.12-34.jsonl",
-    "metadata.json",
     ".metadata.lock",
     ".files_metadata.json",
     ".files_metadata.lock",
-    "experiment.json",
     ".experiment.lock",
     ".parameters.lock",
     ".mldash",
@@ -117,6 +110,19 @@ static void takes_good_file_names(void **state)
         assert_int_equal(name_check_series(good_parts[i]), MLD_OK);
     }
     assert_int_equal(name_check_file(repeat(text, 255)), MLD_OK);
+}
+
+static void keeps_series_names_from_folders_only(void **state)
+{
+    static const char *const names[] = {"data.jsonl", "data.7.jsonl", "data.12-34.jsonl",
+                                        "metadata.json", "experiment.json"};
+
+    (void)state;
+    for (size_t i = 0; i < LENGTH(names); i++) {
+        assert_int_equal(name_check_file(names[i]), MLD_OK);
+        assert_int_equal(name_check_component("project", names[i]), MLD_ENAME);
+        assert_int_equal(name_check_series(names[i]), MLD_ENAME);
+    }
 }
 
 static void refuses_bad_file_names(void **state)
@@ -152,7 +158,7 @@ static void says_what_is_wrong(void **state)
     expect_message("'a\\x0a\\x1b[31mb\\x85' has a control character at byte 1");
     name_check_file("a\xFFz");
     expect_message("'a\\xffz' is not valid UTF-8 at byte 1");
-    name_check_file("metadata.json");
+    name_check_file(".files_metadata.json");
     expect_message("keeps for itself");
     name_check_file(repeat(text, 299));
     expect_message("xxx...' has a component of 299 bytes");
@@ -345,6 +351,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_good_file_names),
+        cmocka_unit_test(keeps_series_names_from_folders_only),
         cmocka_unit_test(refuses_bad_file_names),
         cmocka_unit_test(says_what_is_wrong),
         cmocka_unit_test(cuts_a_quote_between_characters),
