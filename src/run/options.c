@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "base/json.h"
 #include "base/name.h"
 #include "base/utf8.h"
 
@@ -30,4 +31,27 @@ enum mld_error options_check_text(const char *what, const char *text)
     if (!utf8_is_valid(text, len))
         return error_set(MLD_EINVALID, "%s is not UTF-8", what);
     return MLD_OK;
+}
+
+enum mld_error options_check_save(const struct mld_save_options *o)
+{
+    if (o->version != MLD_SAVE_OPTIONS_VERSION)
+        return error_set(MLD_EINVALID, "save options of version %u; this library knows %d",
+                         o->version, MLD_SAVE_OPTIONS_VERSION);
+    if (o->keep < MLD_KEEP_ALL)
+        return error_set(MLD_EINVALID, "keep is %d; it is a number of versions or MLD_KEEP_ALL",
+                         o->keep);
+    if (o->metadata_json != NULL && strlen(o->metadata_json) > OPTIONS_MAX_JSON_BYTES)
+        return error_set(MLD_ETOOLARGE, "metadata of more than %u bytes; save it as a file",
+                         OPTIONS_MAX_JSON_BYTES);
+    enum mld_error error = options_check_tags("tag", o->tags, o->n_tags);
+    if (error == MLD_OK)
+        error = options_check_tags("bindr", o->bindrs, o->n_bindrs);
+    if (error == MLD_OK)
+        error = options_check_text("description", o->description);
+    if (error == MLD_OK && o->content_type != NULL)
+        error = name_check_tag("content type", o->content_type);
+    if (error == MLD_OK)
+        error = json_check("metadata", o->metadata_json, true, true);
+    return error;
 }

@@ -1,6 +1,5 @@
-/* The order that loses nothing: `retire` record, durable; all shards read again; an alias that
- * turned up is answered by `unretire`; only then the bytes go. Who sets an alias writes first and
- * reads then, so one of the two sees the other. */
+/* A retire record first, durable; then the aliases are read again; then the bytes go. Who sets an
+ * alias writes it first and then reads the retire records: one of the two sees the other. */
 #include "run/retire.h"
 
 #include <stdlib.h>
@@ -11,109 +10,122 @@
 #include "base/name.h"
 #include "run/record.h"
 
-#define RETIRE_MAX 4096 /* versions a round; the rest waits for the next save or for gc */
-#define PATH_MAX_BYTES 4096
-
+/* Versions whose retire record is written. */
 struct retired {
-    struct file_entry *files[RETIRE_MAX];
+    const struct file_entry **files;
     size_t count;
+    size_t capacity;
 };
 
-static enum mld_error write_record(struct run *run, const char *type, const char *id,
+static bool has_room(struct retired *r)
+{
+    if (r->count < r->capacity)
+        return true;
+    size_t larger = r->capacity == 0 ? 64 : 2 * r->capacity;
+    const struct file_entry **moved = realloc(r->files, larger * sizeof *moved);
+    if (moved == NULL)
+        return false;
+    r->files = moved;
+    r->capacity = larger;
+    return true;
+}
+
+static enum mld_error write_retire(struct run *run, const char *type, const char *id,
                                    const char *by)
 {
-    struct buf line;
-    buf_init(&line, 4096);
-    record_begin(&line, type, run_clock(run));
-    record_put_text(&line, "id", id);
-    record_put_text(&line, "by", by);
-    record_end(&line);
-    enum mld_error error = run_write_record(run, &line);
-    buf_free(&line);
-    return error;
+    buf_clear(&run->line);
+    record_begin(&run->line, type, run_clock(run));
+    record_put_text(&run->line, "id", id);
+    record_put_text(&run->line, "by", by);
+    record_end(&run->line);
+    return run_write_record(run, &run->line);
 }
 
-static enum mld_error retire_name(struct run *run, const struct retire_item *item,
-                                  struct retired *done)
+/* Deleted versions do not count and are not retired: gc has them. */
+static bool counts(const struct file_entry *f)
 {
-    int kept = 0;
+    return state_is_listed(f) && f->deleted_at == NULL;
+}
+
+static enum mld_error retire_older(struct run *run, struct retired *r,
+                                   const struct retire_item *item)
+{
+    const struct file_entry *newest = item->newest;
     enum mld_error error = MLD_OK;
-    for (struct file_entry *f = item->newest->name->versions; f != NULL; f = f->older) {
-        if (!state_is_listed(f) || f->deleted_at != NULL)
+    int kept = 0;
+    for (struct file_entry *f = (struct file_entry *)newest; f != NULL && error == MLD_OK;
+         f = f->older) {
+        if (!counts(f) || kept++ < item->keep || !f->mine || state_has_alias(f))
             continue;
-        if (kept++ < item->keep || !f->mine || f->foreign || state_has_alias(f))
-            continue;
-        if (done->count == RETIRE_MAX)
-            break;
-        error = write_record(run, "retire", f->id, item->newest->id);
-        if (error != MLD_OK)
-            break;
-        done->files[done->count++] = f;
+        if (!has_room(r))
+            return MLD_ENOMEM;
+        error = write_retire(run, "retire", f->id, newest->id);
+        if (error == MLD_OK)
+            r->files[r->count++] = f;
     }
     return error;
 }
 
-static enum mld_error sync_records(struct run *run)
+/* Writes the retire records and makes them durable. False: no bytes may go. */
+static bool announce(struct run *run, struct retired *r, const struct retire_item *items, size_t n)
 {
-    int fd;
+    enum mld_error error = MLD_OK;
+    int fd = -1;
     pthread_mutex_lock(&run->lock);
-    enum mld_error error = stream_dup_fd(&fd, &run->streams, run->records);
+    struct stream *records = run->records;
+    for (size_t i = 0; i < n && error == MLD_OK && !run->ended; i++)
+        error = retire_older(run, r, &items[i]);
+    /* A new part was begun meanwhile: its own fsync says nothing about the lines before. */
+    bool ready = r->count > 0 && run->records == records &&
+                 stream_dup_fd(&fd, &run->streams, records) == MLD_OK;
     pthread_mutex_unlock(&run->lock);
-    if (error != MLD_OK)
-        return error;
-    error = fs_sync_data(fd, ".mldash/records");
+    if (!ready)
+        return false;
+    error = fs_sync_data(fd, records->path);
     close(fd);
-    return error;
+    if (error == MLD_OK)
+        return true;
+    pthread_mutex_lock(&run->lock);
+    keeper_stream_failed(run->keeper, records);
+    pthread_mutex_unlock(&run->lock);
+    return false;
 }
 
-/* Drops those that got an alias meanwhile. */
-static enum mld_error look_again(struct run *run, struct retired *done)
+/* Takes back what somebody named meanwhile. False: no bytes may go. */
+static bool spare_named(struct run *run, struct retired *r)
 {
-    size_t kept = 0;
+    pthread_mutex_lock(&run->lock);
     enum mld_error error = run_refresh(run);
-    for (size_t i = 0; i < done->count && error == MLD_OK; i++) {
-        struct file_entry *f = done->files[i];
-        if (state_has_alias(f))
-            error = write_record(run, "unretire", f->id, NULL);
-        else
-            done->files[kept++] = f;
+    for (size_t i = 0; i < r->count && error == MLD_OK; i++) {
+        const struct file_entry *f = r->files[i];
+        if (!state_has_alias(f))
+            continue;
+        r->files[i] = NULL;
+        error = write_retire(run, "unretire", f->id, f->retired_by);
     }
-    done->count = error == MLD_OK ? kept : 0;
-    return error;
+    pthread_mutex_unlock(&run->lock);
+    return error == MLD_OK;
 }
 
-void retire_remove_bytes(struct run *run, const struct file_entry *f)
+static void remove_bytes(int dir_fd, const struct file_entry *f)
 {
     struct buf path;
-    buf_init(&path, PATH_MAX_BYTES);
+    buf_init(&path, NAME_MAX_PATH_BYTES + 2 * NAME_MAX_COMPONENT_BYTES);
     name_file_path(&path, f->path, f->id, f->filename);
-    if (buf_check(&path, "path") == MLD_OK) {
-        fs_unlink(run->dir_fd, path.data);
-        path.data[path.len - strlen(f->filename) - 1] = '\0';
-        fs_remove_empty_dir(run->dir_fd, path.data, NULL);
+    if (path.failed == MLD_OK && fs_unlink(dir_fd, path.data) == MLD_OK) {
+        *strrchr(path.data, '/') = '\0';
+        (void)fs_remove_empty_dir(dir_fd, path.data, NULL);
     }
     buf_free(&path);
 }
 
-enum mld_error retire_versions(struct run *run, const struct retire_item *items, size_t count)
+void retire_versions(struct run *run, const struct retire_item *items, size_t n)
 {
-    enum mld_error error = MLD_OK;
-    struct retired *done = calloc(1, sizeof *done);
-    if (done == NULL)
-        return error_set(MLD_ENOMEM, "out of memory for retiring old versions");
-    pthread_mutex_lock(&run->lock);
-    for (size_t i = 0; i < count && error == MLD_OK; i++)
-        error = retire_name(run, &items[i], done);
-    pthread_mutex_unlock(&run->lock);
-    if (error == MLD_OK && done->count > 0) {
-        error = sync_records(run);
-        pthread_mutex_lock(&run->lock);
-        if (error == MLD_OK)
-            error = look_again(run, done);
-        for (size_t i = 0; i < done->count && error == MLD_OK; i++)
-            retire_remove_bytes(run, done->files[i]);
-        pthread_mutex_unlock(&run->lock);
+    struct retired r = {NULL, 0, 0};
+    if (announce(run, &r, items, n) && spare_named(run, &r)) {
+        for (size_t i = 0; i < r.count; i++)
+            if (r.files[i] != NULL)
+                remove_bytes(run->dir_fd, r.files[i]);
     }
-    free(done);
-    return error;
+    free(r.files);
 }

@@ -1,19 +1,17 @@
-/* retire.h: replaced versions go once their successor is durable (docs/run-folder.md, "Bytes"). */
+/* retire.h: the bytes of replaced versions go, once the newer one is durable (docs/run-folder.md,
+ * "Bytes"). */
 #ifndef RUN_RETIRE_H
 #define RUN_RETIRE_H
 
 #include "run/run.h"
 
-/* A name whose newest version is durable, and how many versions stay. */
 struct retire_item {
-    const struct file_entry *newest;
-    int keep;
+    const struct file_entry *newest; /* durable */
+    int keep;                        /* >= 1: versions that stay, it included */
 };
 
-/* Retires versions that this writer saved itself, unless they have an alias. Takes the run's lock
- * where it needs it; call without. */
-enum mld_error retire_versions(struct run *run, const struct retire_item *items, size_t count);
-/* Unlinks the bytes of a version and its directory; best effort: what stays is found by gc. */
-void retire_remove_bytes(struct run *run, const struct file_entry *f);
+/* Retires what is asked for: only versions that this writer saved, without alias, not
+ * deleted. Without the run's lock; blocks on fsync. What fails stays for gc. */
+void retire_versions(struct run *run, const struct retire_item *items, size_t n);
 
 #endif

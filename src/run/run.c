@@ -340,6 +340,7 @@ void run_forget_after_fork(struct run *run)
             close(s->fd);
         s->fd = -1;
     }
+    keeper_forget(run->keeper);
     if (run->dir_fd >= 0)
         close(run->dir_fd);
     run->dir_fd = -1;

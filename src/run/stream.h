@@ -24,6 +24,7 @@ struct stream {
     off_t safe_length; /* durable up to here (set by the keeper) */
     uint32_t safe_crc; /* CRC-32C of [0, safe_length) */
     bool broken;       /* nothing can be appended any more */
+    bool sync_failed;  /* an fsync failed: further ones would say that all is well */
     bool listed;       /* in the keeper's list of streams with unsafe lines */
     uint64_t last_use;
     struct stream *next_dirty;
