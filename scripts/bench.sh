@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures beside the peers: bench.sh [ARGUMENT...] calls bench/run.py with the package of .venv and
-# the peers of bench/requirements.txt in their own environment, build/peers. JSON goes to build/bench.
+# the peers of bench/requirements.txt in their own environment, build/peers. JSON goes to
+# build/bench.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 scripts/install.sh build demo test

@@ -94,8 +94,8 @@ part_examples() {
   done
 }
 
-# An example is a train.py, or a Makefile whose target `run` uses the installed library alone. It works
-# in a copy of examples/.
+# An example is a train.py, or a Makefile whose target `run` uses the installed library alone. It
+# works in a copy of examples/.
 example() {
   local name
   name=$(basename "$1")
