@@ -204,7 +204,8 @@ CORE_METHOD(files_get)
     if (handle == NULL)
         return NULL;
     struct mld_file *file = NULL;
-    return records_take(self, mld_file_get(&file, handle, id), file);
+    enum mld_error code = mld_file_get(&file, handle, id);
+    return records_take(self, code, file);
 }
 
 CORE_METHOD(files_find)
@@ -415,7 +416,8 @@ CORE_METHOD(files_delete)
     if (handle == NULL)
         return NULL;
     struct mld_file *file = NULL;
-    return records_take(self, mld_file_delete(&file, handle, id), file);
+    enum mld_error code = mld_file_delete(&file, handle, id);
+    return records_take(self, code, file);
 }
 
 CORE_METHOD(files_restore)
@@ -426,7 +428,8 @@ CORE_METHOD(files_restore)
     if (handle == NULL)
         return NULL;
     struct mld_file *file = NULL;
-    return records_take(self, mld_file_restore(&file, handle, id), file);
+    enum mld_error code = mld_file_restore(&file, handle, id);
+    return records_take(self, code, file);
 }
 
 CORE_METHOD(files_duplicate)
