@@ -126,7 +126,7 @@ static enum text_style put_notes(struct buf *cell, const struct mld_file *file)
     records_put_names(cell, file->aliases, file->n_aliases);
     if (!file->newest && !file->deleted_at) {
         buf_printf(cell, "%solder", cell->len ? ", " : "");
-        style = TEXT_DIM;
+        style = file->n_aliases ? TEXT_GREEN : TEXT_DIM;
     }
     if (file->deleted_at) {
         buf_printf(cell, "%sdeleted", cell->len ? ", " : "");
