@@ -88,7 +88,7 @@ def test_show_for_people(cli, first):
     assert "  name  adam\\x1b[31m" in lines and f"  big   {2**70}" in lines
     (loss,) = [line for line in lines if line.startswith("  train/loss  ")]
     assert loss.split()[1:6] == ["loss", "100", "0.01", "0.01", "1"]
-    assert len(loss.split()[6]) == 24 and loss.split()[6].startswith("█▂")
+    assert len(loss.split()[6]) == 24 and loss.split()[6].startswith("█▃▂▂▂▂▁")
     (track,) = [line for line in lines if "robot/pos" in line]
     assert track.split() == ["robot/pos", "3", "2.0", "s", "x"]
     assert any(line.endswith("warn  odd \\x1b[2J\\ntext") for line in lines)
