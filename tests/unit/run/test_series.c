@@ -311,7 +311,7 @@ static void test_a_batch(void **state)
 
 static void test_a_batch_of_several_writes(void **state)
 {
-    enum { COUNT = 300000 }; /* three pieces */
+    enum { COUNT = 50000 }; /* a dozen pieces */
     mld_experiment *experiment = open_run(*state, false);
     mld_series *loss = series_of(experiment, MLD_METRIC, "loss");
     struct mld_points *points = NULL;
@@ -326,7 +326,7 @@ static void test_a_batch_of_several_writes(void **state)
     mld_batch_free(batch);
     expect_ok(mld_series_read(&points, loss, -3, 2));
     assert_int_equal(points->count, 2);
-    assert_string_equal(points->points[1].data_json, "{\"value\":299998.0}");
+    assert_string_equal(points->points[1].data_json, "{\"value\":49998.0}");
     assert_int_equal(points->points[0].index, COUNT - 3);
     assert_true(points->has_more);
     assert_int_equal(points->total, COUNT);
@@ -379,7 +379,7 @@ static void test_a_full_disk_keeps_whole_lines(void **state)
     expect_ok(mld_batch_new(&batch, loss));
     for (int i = 0; i < 200000; i++)
         add_value(batch, i);
-    limit_files(12 << 20); /* the second piece does not fit */
+    limit_files(12 << 20); /* the last pieces do not fit */
     assert_int_equal(mld_batch_commit(batch, &first, &last), MLD_ETOOLARGE);
     assert_int_equal(first, -1);
     expect_data(loss, (const char *[]){"{\"value\":1.0}"}, 1);
