@@ -28,7 +28,7 @@ def for_call(option: ProgressOption, label: str) -> Progress | None:
         return None
     if callable(option):
         return option
-    if os.environ.get("ML_DASH_PROGRESS", "").lower() in _OFF or not _is_terminal():
+    if os.environ.get("ML_DASH_PROGRESS", "").lower() in _OFF:
         return None
     return Bar(label)
 
@@ -47,9 +47,14 @@ class Bar:
         self._label = label if len(label) <= 30 else label[:29] + "…"
         self._start = time.monotonic()
         self._drawn = 0.0
+        self._shown: bool | None = None  # asked when first called: small saves never are
 
     def __call__(self, done: int, total: int) -> None:
         if total < SMALLEST:
+            return
+        if self._shown is None:
+            self._shown = _is_terminal()
+        if not self._shown:
             return
         now = time.monotonic()
         if done >= total:
