@@ -12,7 +12,7 @@ import io
 import os
 import pickle
 import threading
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from .exceptions import InvalidInputError, MissingPackageError, TimedOutError
 
@@ -65,7 +65,7 @@ class BackgroundSave:
 
 def save_torch(
     files: FileBuilder, obj: Any, name: str, *, background: bool = False, **options: Any
-) -> Union[FileDict, BackgroundSave]:  # noqa: UP007
+) -> FileDict | BackgroundSave:
     """Saves a module, a state_dict or any object with torch.save, without a temporary copy.
 
     background: copies the tensors (to the CPU; what shares memory goes on sharing), returns a

@@ -164,7 +164,7 @@ def _rate(fps: Any) -> Fraction:
         raise InvalidInputError(
             f"fps is {fps}: use {_SLOWEST} to {_FASTEST} frames per second (20 unless told)"
         )
-    return Fraction(fps).limit_denominator(1001)
+    return Fraction(float(fps)).limit_denominator(1001)
 
 
 def _require_packages() -> tuple[Any, Any]:
