@@ -113,12 +113,13 @@ def draw(experiment, model, weights, test_x, test_y) -> None:
 
     figure, axes = plt.subplots(figsize=(5, 5))
     table = confusion_matrix(test_y, model.predict(test_x))
-    axes.matshow(np.sqrt(table), cmap="Blues")
+    axes.imshow(np.sqrt(table), cmap="Blues")
     for (row, column), count in np.ndenumerate(table):
         if count:
-            axes.text(column, row, count, ha="center", va="center")
+            colour = "white" if count > 20 else "black"
+            axes.text(column, row, count, ha="center", va="center", color=colour)
     axes.set(xlabel="predicted", ylabel="written", xticks=range(10), yticks=range(10))
-    figures.save_fig(figure, "confusion_matrix.pdf", bbox_inches="tight")
+    figures.save_fig(figure, "confusion_matrix.png", bbox_inches="tight")
 
     # A generator: one frame is in memory at a time.
     experiment.files(prefix="/videos", description="First layer, one frame per epoch").save_video(
