@@ -40,7 +40,7 @@ class Steps:
     def parse(cls, text: str) -> Steps:
         steps = cls()
         for line in text.splitlines():
-            what, number, *rest = line.split(" ", 3)
+            what, number, *rest = line.rstrip(" ").split(" ", 3)
             if what == "try":
                 steps.tried.append(int(number))
             elif what == "ack":

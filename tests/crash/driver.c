@@ -300,19 +300,27 @@ static void split(struct script *s, char *text)
         s->words[s->n_words++] = w;
 }
 
+/* One line by one system call: dprintf would make four. */
+static void say(const char *what, int step, const char *rest, const char *more)
+{
+    char line[MAX_MESSAGE + 200];
+    int len = snprintf(line, sizeof line, "%s %d %s %.*s\n", what, step, rest, MAX_MESSAGE, more);
+    if (write(STDOUT_FILENO, line, (size_t)len) != len)
+        exit(3);
+}
+
 static int run_script(const char *root, char **commands, int n)
 {
     struct script s = {.root = root};
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* strace may be attached later */
     for (int i = 0; i < n; i++) {
         split(&s, commands[i]);
-        dprintf(STDOUT_FILENO, "try %d\n", i);
+        say("try", i, "", "");
         enum mld_error error = run_command(&s);
         if (error == MLD_OK)
-            dprintf(STDOUT_FILENO, "ack %d %s %s\n", i, s.id, s.sha);
+            say("ack", i, s.id, s.sha);
         else
-            dprintf(STDOUT_FILENO, "err %d %s %.*s\n", i, mld_error_name(error), MAX_MESSAGE,
-                    mld_error_message());
+            say("err", i, mld_error_name(error), mld_error_message());
         if (strcmp(word(&s, 0), "open") == 0 && s.experiment == NULL)
             i--; /* nothing goes without; the second time it has to work */
     }
