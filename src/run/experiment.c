@@ -270,6 +270,7 @@ static enum mld_error end_writer(struct run *run, bool owns_status)
     keep_first(&first, keeper_flush(run->keeper));
     registry_forget(run);
     pthread_mutex_lock(&run->lock);
+    stream_release_reserve(run->records);
     slot_release(&run->slot, run->dir_fd);
     pthread_mutex_unlock(&run->lock);
     return first.code == MLD_OK ? MLD_OK : error_restore(&first);

@@ -45,12 +45,26 @@ bool run_slot_is_gone(struct run *run, unsigned slot)
     return life == SLOT_FREE || life == SLOT_GONE;
 }
 
+/* The part to begin the search at. gc may have removed earlier parts of records, and their names are
+ * not used again: somebody may have read them up to an offset. */
+static unsigned first_part(const struct run *run, const char *stem)
+{
+    unsigned first = 0;
+    unsigned slot;
+    unsigned part;
+    for (const struct shard_cursor *c = run->cursors; c != NULL; c = c->next)
+        if (shard_parse(c->name, stem, &slot, &part) && (int)slot == run->slot.number &&
+            part > first)
+            first = part;
+    return first;
+}
+
 /* The last part of our slot that is on disk, or the next one when it is broken. */
 static enum mld_error choose_part(struct run *run, struct stream **out, char path[],
                                   size_t path_size, const char *dir, const char *stem)
 {
     char name[SHARD_NAME_MAX];
-    unsigned part = 0;
+    unsigned part = first_part(run, stem);
     *out = NULL;
     for (;; part++) {
         shard_name(name, stem, (unsigned)run->slot.number, part + 1);
@@ -125,13 +139,13 @@ static enum mld_error open_records(struct run *run)
     struct stream *stream;
     struct shard_cursor *cursor;
     bool is_new;
-    enum mld_error error = run_open_stream(run, &stream, &is_new, ".mldash", "records", NULL);
+    enum mld_error error = run_refresh(run); /* what the slot's earlier writers said, too */
+    if (error == MLD_OK)
+        error = run_open_stream(run, &stream, &is_new, ".mldash", "records", NULL);
     if (error != MLD_OK)
         return error;
     const char *name = strrchr(stream->path, '/') + 1;
     error = shards_cursor(run, &cursor, name, (unsigned)run->slot.number);
-    if (error == MLD_OK)
-        error = run_refresh(run); /* what the slot's earlier writers said */
     if (error != MLD_OK)
         return error;
     if (cursor->stream[0] != '\0')
@@ -140,6 +154,7 @@ static enum mld_error open_records(struct run *run)
     cursor->origin.mine = true;
     cursor->offset = stream->length;
     run->records = stream;
+    stream_reserve(stream);
     return write_stream_record(run);
 }
 
@@ -311,6 +326,8 @@ void run_free(struct run *run, bool clean)
         keeper_flush(run->keeper);
         keeper_free(run->keeper);
     }
+    if (run->slot.number >= 0)
+        stream_release_reserve(run->records);
     if (clean)
         slot_release(&run->slot, run->dir_fd);
     else

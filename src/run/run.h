@@ -26,6 +26,7 @@ struct shard_cursor {
     off_t offset;                   /* of the first byte not read yet */
     bool mine;  /* this writer's own: never read, its records are applied when written */
     bool ended; /* its last record is `end` */
+    bool replaced; /* gc put what matters of it into another shard */
     struct shard_cursor *next;
 };
 

@@ -49,12 +49,33 @@ static enum mld_error garbled(struct run *run, struct shard_cursor *c, off_t off
     return state_problem(&run->state, MLD_PROBLEM_GARBLED, path, (uint64_t)offset, why);
 }
 
+/* The shards that this one stands for: a reader has read them, or need not. */
+static void note_replaced(struct run *run, unsigned slot)
+{
+    const struct json_node *names = json_get(&run->doc, json_root(&run->doc), "replaces");
+    const struct json_node *node = NULL;
+    while ((node = json_next(&run->doc, names, node)) != NULL) {
+        struct shard_cursor *c;
+        unsigned own_slot;
+        unsigned part;
+        char *name = json_strdup(&run->doc, node);
+        if (name != NULL && shard_parse(name, "records", &own_slot, &part) && own_slot == slot &&
+            shards_cursor(run, &c, name, slot) == MLD_OK) {
+            c->replaced = true;
+            c->ended = false;
+        }
+        free(name);
+    }
+}
+
 /* The stream id of a shard comes with its first `stream` record. */
 static void note_stream(struct run *run, struct shard_cursor *c)
 {
     const struct json_node *root = json_root(&run->doc);
     const struct json_node *type = json_get(&run->doc, root, "type");
-    c->ended = json_equals(&run->doc, type, "end");
+    c->ended = !c->replaced && json_equals(&run->doc, type, "end");
+    if (json_equals(&run->doc, type, "stream") && json_get(&run->doc, root, "replaces") != NULL)
+        note_replaced(run, c->origin.slot);
     if (c->stream[0] != '\0' || !json_equals(&run->doc, type, "stream"))
         return;
     char *id = json_strdup(&run->doc, json_get(&run->doc, root, "stream"));

@@ -172,33 +172,45 @@ static enum mld_error try_number(struct claim *claim, unsigned number, bool *out
     return error;
 }
 
-enum mld_error slot_take(struct slot *out, int dir_fd)
+/* Takes the first of the numbers [first, end) that is free or gone. */
+static enum mld_error take_from(struct slot *out, int dir_fd, unsigned first, unsigned end)
 {
     struct claim claim;
     bool taken = false;
-    unsigned number = 0;
+    unsigned number = first;
     *out = (struct slot){.number = -1, .lock_fd = -1};
     enum mld_error error = claim_begin(&claim, dir_fd);
-    for (; error == MLD_OK && !taken && number < SLOT_MAX; number++)
+    for (; error == MLD_OK && !taken && number < end; number++)
         error = try_number(&claim, number, &taken);
-    if (error == MLD_OK && !taken)
-        error = error_set(MLD_ESTATE,
-                          "all %d writers of this experiment are in use; end some, or remove the "
-                          "files of dead ones in " SLOT_DIR,
-                          SLOT_MAX);
-    if (error != MLD_OK) {
+    if (error != MLD_OK || !taken) {
         struct error_copy copy;
         error_save(error, &copy);
         if (claim.fd >= 0) {
             fs_unlink(dir_fd, claim.temporary);
             close(claim.fd);
         }
-        return error_restore(&copy);
+        return error == MLD_OK ? MLD_OK : error_restore(&copy);
     }
     out->number = (int)number - 1;
     out->lock_fd = claim.fd;
     memcpy(out->writer, claim.writer, sizeof out->writer);
     return MLD_OK;
+}
+
+enum mld_error slot_take_number(struct slot *out, int dir_fd, unsigned number)
+{
+    return take_from(out, dir_fd, number, number + 1);
+}
+
+enum mld_error slot_take(struct slot *out, int dir_fd)
+{
+    enum mld_error error = take_from(out, dir_fd, 0, SLOT_MAX);
+    if (error == MLD_OK && out->number < 0)
+        error = error_set(MLD_ESTATE,
+                          "all %d writers of this experiment are in use; end some, or remove the "
+                          "files of dead ones in " SLOT_DIR,
+                          SLOT_MAX);
+    return error;
 }
 
 void slot_release(struct slot *slot, int dir_fd)

@@ -25,6 +25,8 @@ enum slot_life {
 
 /* Takes the lowest slot that is free or gone. MLD_ESTATE when all are held. */
 enum mld_error slot_take(struct slot *out, int dir_fd);
+/* Takes this one if it is free or gone; out->number is -1 when somebody holds it. */
+enum mld_error slot_take_number(struct slot *out, int dir_fd, unsigned number);
 /* Gives it back after a clean end: removes the writer file and closes. */
 void slot_release(struct slot *slot, int dir_fd);
 /* Only closes the descriptor: in a forked child, or when leaving without a clean end. */

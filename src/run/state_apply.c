@@ -380,9 +380,10 @@ static void apply_retire(struct applying *a)
 
 static void apply_removed(struct applying *a)
 {
+    bool removed = json_equals(a->doc, member(a, "type"), "removed");
     struct file_entry *f = file_slot(a, "id");
     if (a->error == MLD_OK && later(a, &f->removed_stamp))
-        f->removed = true;
+        f->removed = removed;
 }
 
 static void apply_gone(struct applying *a)
@@ -475,6 +476,17 @@ static void apply_logs(struct applying *a)
         fill_shard(a, &a->s->log_shards, file);
 }
 
+/* A record may be read twice: gc puts it into a new shard. */
+static bool is_known_problem(const struct state *s, enum mld_problem problem, const char *name,
+                             const char *detail)
+{
+    const struct problem_entry *p = s->problems;
+    while (p != NULL && (p->problem != problem || strcmp(p->name, name) != 0 ||
+                         strcmp(p->detail, detail) != 0))
+        p = p->next;
+    return p != NULL;
+}
+
 static void apply_damaged(struct applying *a)
 {
     const char *reason = text(a, "reason");
@@ -487,9 +499,11 @@ static void apply_damaged(struct applying *a)
         f->damaged = true;
         file = f->id;
     }
-    if (a->error == MLD_OK)
-        a->error = state_problem(a->s, unsafe ? MLD_PROBLEM_UNSAFE : MLD_PROBLEM_DAMAGED,
-                                 file == NULL ? "" : file, 0, reason == NULL ? "" : reason);
+    enum mld_problem problem = unsafe ? MLD_PROBLEM_UNSAFE : MLD_PROBLEM_DAMAGED;
+    file = file == NULL ? "" : file;
+    reason = reason == NULL ? "" : reason;
+    if (a->error == MLD_OK && !is_known_problem(a->s, problem, file, reason))
+        a->error = state_problem(a->s, problem, file, 0, reason);
 }
 
 static void apply_checked(struct applying *a)
@@ -539,6 +553,7 @@ static const struct {
     {"params", apply_params},   {"update", apply_update},  {"delete", apply_delete},
     {"restore", apply_delete},  {"retire", apply_retire},  {"unretire", apply_retire},
     {"removed", apply_removed}, {"alias", apply_alias},    {"status", apply_status},
+    {"unremoved", apply_removed},
     {"end", apply_end},         {"logs", apply_logs},      {"experiment", apply_experiment},
     {"damaged", apply_damaged}, {"unsafe", apply_damaged}, {"checked", apply_checked},
     {"view", apply_view},       {"gone", apply_gone},

@@ -87,6 +87,7 @@ static enum mld_error stream_new(struct stream **out, const char *path, const ch
         return error_set(MLD_ENOMEM, "out of memory for stream %s", path);
     }
     s->fd = -1;
+    s->reserved = -1;
     enum mld_error error = MLD_OK;
     if (id != NULL)
         snprintf(s->id, sizeof s->id, "%s", id);
@@ -131,6 +132,30 @@ enum mld_error stream_open(struct stream **out, struct stream_set *set, const ch
     return MLD_OK;
 }
 
+void stream_reserve(struct stream *s)
+{
+    if (s->reserved < 0)
+        s->reserved = 0;
+}
+
+void stream_release_reserve(struct stream *s)
+{
+    if (s == NULL || s->reserved < 0 || s->fd < 0 || s->broken)
+        return;
+    fs_truncate(s->fd, s->length, s->path); /* best effort: it only frees blocks */
+    s->reserved = 0;
+}
+
+/* Keeps at least half of the reserve behind what is about to be written. */
+static void extend_reserve(struct stream *s, size_t len)
+{
+    off_t end = s->length + (off_t)len;
+    if (s->reserved < 0 || end + (off_t)(STREAM_RESERVE_BYTES / 2) <= s->reserved)
+        return;
+    fs_preallocate(s->fd, s->length, (off_t)(len + STREAM_RESERVE_BYTES));
+    s->reserved = end + (off_t)STREAM_RESERVE_BYTES;
+}
+
 /* Cuts our own half-written lines away; if that fails, too, nothing may follow them. */
 static void take_back(struct stream *s)
 {
@@ -154,6 +179,7 @@ enum mld_error stream_append(struct stream_set *set, struct stream *s, const voi
         if (error != MLD_OK)
             return error;
     }
+    extend_reserve(s, len);
     size_t written = 0;
     enum mld_error error = fs_write_once(s->fd, data, len, &written, s->path);
     if (error == MLD_OK && written < len) {

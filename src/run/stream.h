@@ -13,6 +13,7 @@
 #include "base/id.h"
 
 #define STREAM_MAX_OPEN 64 /* descriptors of streams at a time in one run */
+#define STREAM_RESERVE_BYTES (64u << 10)
 
 struct stream {
     char *path; /* relative to the run folder; own memory */
@@ -23,6 +24,7 @@ struct stream {
     uint32_t crc;      /* CRC-32C of [0, length) */
     off_t safe_length; /* durable up to here (set by the keeper) */
     uint32_t safe_crc; /* CRC-32C of [0, safe_length) */
+    off_t reserved;    /* blocks are reserved up to here; -1: none are, ever */
     bool broken;       /* nothing can be appended any more */
     bool sync_failed;  /* an fsync failed: further ones would say that all is well */
     bool listed;       /* in the keeper's list of streams with unsafe lines */
@@ -48,6 +50,10 @@ enum mld_error stream_open(struct stream **out, struct stream_set *set, const ch
 /* Appends `len` bytes that are `lines` whole lines. On error nothing of them stays. */
 enum mld_error stream_append(struct stream_set *set, struct stream *s, const void *data, size_t len,
                              int64_t lines);
+/* From now on blocks are reserved behind the end, so that a few more lines fit on a full disk. */
+void stream_reserve(struct stream *s);
+/* Gives these blocks back, while the file is still this writer's. NULL is fine. */
+void stream_release_reserve(struct stream *s);
 /* A descriptor for the keeper to fsync: dup of the open one, or a new one. The caller closes it. */
 enum mld_error stream_dup_fd(int *out_fd, const struct stream_set *set, const struct stream *s);
 void stream_set_close(struct stream_set *set);

@@ -1,0 +1,245 @@
+#include "run/verify_streams.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fs.h"
+#include "base/hash.h"
+#include "run/lines.h"
+#include "run/mark.h"
+#include "run/record.h"
+#include "run/series_line.h"
+
+#define READ_BYTES (1u << 20)
+
+static enum mld_error no_memory(void)
+{
+    return error_set(MLD_ENOMEM, "out of memory for checking a run folder");
+}
+
+static enum mld_error add(struct stream_list *list, struct run *run, enum stream_kind kind,
+                          const char *file, const char *id, unsigned slot)
+{
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity == 0 ? 64 : 2 * list->capacity;
+        struct listed_stream *items = realloc(list->items, capacity * sizeof *items);
+        if (items == NULL)
+            return no_memory();
+        list->items = items;
+        list->capacity = capacity;
+    }
+    struct listed_stream *item = &list->items[list->count];
+    *item = (struct listed_stream){
+        .kind = kind,
+        .file = arena_strdup(&list->arena, file),
+        .id = arena_strdup(&list->arena, id),
+        .writer_gone = run_slot_is_gone(run, slot),
+    };
+    if (item->file == NULL)
+        return no_memory();
+    list->count++;
+    return MLD_OK;
+}
+
+enum mld_error verify_note_streams(struct stream_list *list, struct run *run)
+{
+    enum mld_error error = MLD_OK;
+    char path[SHARD_NAME_MAX + 16];
+    for (const struct shard_cursor *c = run->cursors; c != NULL && error == MLD_OK; c = c->next) {
+        snprintf(path, sizeof path, ".mldash/%s", c->name);
+        error = add(list, run, STREAM_RECORDS, path, c->stream, c->origin.slot);
+        if (error == MLD_OK)
+            list->items[list->count - 1].replaced = c->replaced;
+        if (c->origin.slot < SLOT_MAX)
+            list->slots[c->origin.slot] = true;
+    }
+    for (const struct series_entry *e = run->state.series; e != NULL; e = e->next)
+        for (const struct shard_entry *s = e->shards; s != NULL && error == MLD_OK; s = s->next)
+            error = add(list, run, e->kind == MLD_METRIC ? STREAM_METRIC : STREAM_TRACK, s->file,
+                        s->stream, s->slot);
+    for (const struct shard_entry *s = run->state.log_shards; s != NULL && error == MLD_OK;
+         s = s->next)
+        error = add(list, run, STREAM_LOGS, s->file, s->stream, s->slot);
+    return error;
+}
+
+void verify_streams_free(struct stream_list *list)
+{
+    arena_free(&list->arena);
+    free(list->items);
+}
+
+/* True when the line is what belongs into such a stream; the message says why not. */
+static bool is_good(struct json_doc *doc, enum stream_kind kind, const char *line, size_t len)
+{
+    struct series_line parsed;
+    if (kind == STREAM_RECORDS && !record_is_intact(line, len)) {
+        error_set(MLD_EDAMAGED, "a line that is damaged (its crc does not match)");
+        return false;
+    }
+    if (json_parse(doc, line, len) != MLD_OK)
+        return false;
+    bool good = json_root(doc)->type == JSON_OBJECT;
+    if (good && (kind == STREAM_METRIC || kind == STREAM_TRACK))
+        good = series_line_read(doc, kind == STREAM_METRIC ? MLD_METRIC : MLD_TRACK, &parsed);
+    if (!good)
+        error_set(MLD_EDAMAGED, "a line that does not belong here");
+    return good;
+}
+
+static enum mld_error report_line(struct report *report, const struct listed_stream *s,
+                                  enum mld_problem problem, off_t offset, uint64_t bytes,
+                                  const char *detail)
+{
+    const struct mld_finding finding = {
+        .problem = problem,
+        .name = s->file,
+        .detail = detail,
+        .offset = (uint64_t)offset,
+        .bytes = bytes,
+        .loss = true,
+    };
+    return report_add(report, &finding);
+}
+
+/* What follows the last newline, at `offset`. */
+static enum mld_error check_tail(struct report *report, const struct listed_stream *s, int dir_fd,
+                                 off_t offset)
+{
+    struct stat st;
+    if (!s->writer_gone || fs_stat(dir_fd, s->file, &st) != MLD_OK || st.st_size <= offset)
+        return MLD_OK;
+    return report_line(report, s, MLD_PROBLEM_TORN, offset, (uint64_t)(st.st_size - offset),
+                       "the last line is torn: its writer is gone");
+}
+
+static enum mld_error check_lines(struct report *report, const struct listed_stream *s, int dir_fd,
+                                  struct json_doc *doc)
+{
+    struct line_reader reader;
+    struct line line;
+    enum mld_error error = lines_open(&reader, dir_fd, s->file, 0);
+    while (error == MLD_OK && (error = lines_next(&reader, &line)) == MLD_OK && line.text != NULL) {
+        report->public.lines_checked++;
+        if (!is_good(doc, s->kind, line.text, line.len))
+            error = report_line(report, s, MLD_PROBLEM_GARBLED, line.offset, line.len,
+                                mld_error_message());
+    }
+    off_t end = reader.offset - (off_t)reader.dropped;
+    lines_close(&reader);
+    if (error == MLD_OK)
+        return check_tail(report, s, dir_fd, end);
+    if (error == MLD_ENOMEM)
+        return error;
+    if (error == MLD_ENOTFOUND && s->replaced)
+        return MLD_OK;
+    return report_line(report, s,
+                       error == MLD_ENOTFOUND ? MLD_PROBLEM_MISSING : MLD_PROBLEM_UNREADABLE, end,
+                       0, mld_error_message());
+}
+
+/* CRC-32C of the first `length` bytes; false when there are fewer, or they do not read. */
+static bool prefix_crc(int dir_fd, const char *file, uint64_t length, uint32_t *out)
+{
+    int fd;
+    uint64_t done = 0;
+    *out = 0;
+    char *data = malloc(READ_BYTES);
+    if (data == NULL || fs_open(&fd, dir_fd, file, O_RDONLY, 0) != MLD_OK) {
+        free(data);
+        return false;
+    }
+    while (done < length) {
+        size_t want = length - done < READ_BYTES ? (size_t)(length - done) : READ_BYTES;
+        size_t len;
+        if (fs_pread(fd, data, want, (off_t)done, &len, file) != MLD_OK || len == 0)
+            break;
+        *out = crc32c(*out, data, len);
+        done += len;
+    }
+    free(data);
+    close(fd);
+    return done == length;
+}
+
+/* gc may have put a records shard into another one since the mark was written. */
+static bool is_replaced(const struct stream_list *list, const char *file)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i].replaced && strcmp(list->items[i].file, file) == 0)
+            return true;
+    return false;
+}
+
+static enum mld_error check_marked(struct report *report, const struct stream_list *list,
+                                   int dir_fd, const struct mark_stream *m)
+{
+    struct stat st;
+    uint32_t crc;
+    char detail[160];
+    struct mld_finding finding = {.problem = MLD_PROBLEM_MARK, .name = m->file, .loss = true};
+    if (fs_stat(dir_fd, m->file, &st) == MLD_ENOTFOUND) {
+        if (is_replaced(list, m->file))
+            return MLD_OK;
+        finding.detail = "it was durable, and is not there";
+        return report_add(report, &finding);
+    }
+    if ((uint64_t)st.st_size < m->length) {
+        snprintf(detail, sizeof detail, "%" PRIu64 " bytes were durable, %" PRIu64 " are there",
+                 m->length, (uint64_t)st.st_size);
+        finding.detail = detail;
+        finding.bytes = m->length - (uint64_t)st.st_size;
+        finding.offset = (uint64_t)st.st_size;
+        return report_add(report, &finding);
+    }
+    if (prefix_crc(dir_fd, m->file, m->length, &crc) && crc == m->crc)
+        return MLD_OK;
+    snprintf(detail, sizeof detail, "the first %" PRIu64 " bytes are not those that were durable",
+             m->length);
+    finding.detail = detail;
+    finding.bytes = m->length;
+    return report_add(report, &finding);
+}
+
+static enum mld_error check_mark(struct report *report, const struct stream_list *list, int dir_fd,
+                                 unsigned slot)
+{
+    struct mark mark;
+    struct arena arena = {0};
+    char path[64];
+    enum mld_error error = mark_read(&mark, &arena, dir_fd, slot);
+    snprintf(path, sizeof path, ".mldash/mark.%u.json", slot);
+    if (error == MLD_ENOTFOUND && fs_exists(dir_fd, path)) {
+        const struct mld_finding finding = {
+            .problem = MLD_PROBLEM_MARK,
+            .name = path,
+            .detail = "it does not read: nothing of this writer counts as durable",
+        };
+        error = report_add(report, &finding);
+    } else if (error == MLD_ENOTFOUND) {
+        error = MLD_OK;
+    }
+    for (size_t i = 0; i < mark.count && error == MLD_OK; i++)
+        error = check_marked(report, list, dir_fd, &mark.streams[i]);
+    arena_free(&arena);
+    return error;
+}
+
+enum mld_error verify_streams(struct report *report, const struct stream_list *list, int dir_fd)
+{
+    struct json_doc doc;
+    enum mld_error error = MLD_OK;
+    json_doc_init(&doc);
+    for (size_t i = 0; i < list->count && error == MLD_OK; i++)
+        error = check_lines(report, &list->items[i], dir_fd, &doc);
+    json_doc_free(&doc);
+    for (unsigned slot = 0; slot < SLOT_MAX && error == MLD_OK; slot++)
+        if (list->slots[slot])
+            error = check_mark(report, list, dir_fd, slot);
+    return error;
+}
