@@ -1,4 +1,6 @@
 /* cmd_show.c: one experiment, all of it at a glance. */
+#include <stdlib.h>
+
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/show.h"
@@ -24,17 +26,48 @@ static enum mld_error read_logs(struct show *s)
     return MLD_OK;
 }
 
+static enum mld_error read_metrics(struct show *s)
+{
+    enum mld_error error = mld_series_list(&s->metrics, s->experiment, MLD_METRIC);
+    if (error != MLD_OK)
+        return error;
+    s->summaries = calloc(s->metrics->count + 1, sizeof(*s->summaries));
+    if (!s->summaries)
+        return MLD_ENOMEM;
+    for (size_t i = 0; i < s->metrics->count && error == MLD_OK; i++) {
+        error = metric_read(&s->summaries[i], s->experiment, &s->metrics->series[i]);
+        s->n_summaries++;
+    }
+    return error;
+}
+
+/* Reading the streams may have met damage that opening did not see. */
+static enum mld_error read_info(struct show *s)
+{
+    struct mld_experiment_info *info = NULL;
+    enum mld_error error = mld_experiment_info(&info, s->experiment);
+    if (error != MLD_OK)
+        return error;
+    if (info->n_problems > s->info->n_problems)
+        target_warn(info);
+    mld_experiment_info_free(s->info);
+    s->info = info;
+    return MLD_OK;
+}
+
 static enum mld_error read_all(struct show *s)
 {
     enum mld_error error = mld_params_get(&s->parameters, s->experiment);
     if (error == MLD_OK)
-        error = mld_series_list(&s->metrics, s->experiment, MLD_METRIC);
+        error = read_metrics(s);
     if (error == MLD_OK)
         error = mld_series_list(&s->tracks, s->experiment, MLD_TRACK);
     if (error == MLD_OK)
         error = mld_file_list(&s->files, s->experiment, NULL);
     if (error == MLD_OK)
         error = read_logs(s);
+    if (error == MLD_OK)
+        error = read_info(s);
     return error;
 }
 
@@ -57,8 +90,10 @@ static enum cli_exit show(struct show *s, const char *word, bool json)
     if (code != CLI_OK)
         return code;
     enum mld_error error = read_all(s);
-    if (error == MLD_OK)
-        error = json ? show_put_json(s) : show_put_text(s);
+    if (error == MLD_OK && json)
+        show_put_json(s);
+    else if (error == MLD_OK)
+        error = show_put_text(s);
     return error == MLD_OK ? cli_print(&s->out) : cli_fail(error);
 }
 
@@ -87,6 +122,9 @@ enum cli_exit cmd_show(int argc, char **argv)
         s.colour = !json && cli_colour();
         code = show(&s, operands.count ? operands.items[0] : NULL, json);
     }
+    for (size_t i = 0; i < s.n_summaries; i++)
+        metric_free(&s.summaries[i]);
+    free(s.summaries);
     mld_log_lines_free(s.older);
     mld_log_lines_free(s.logs);
     mld_file_list_free(s.files);

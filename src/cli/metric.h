@@ -20,7 +20,7 @@ struct metric {
     size_t n_trend;
 };
 
-/* `info` must outlive the metric. Free with metric_free in either case. */
+/* `info` must outlive the metric. metric_free it in either case. */
 enum mld_error metric_read(struct metric *out, mld_experiment *experiment,
                            const struct mld_series_info *info);
 /* The means of even parts of the series, n_trend of them; NaN where a part has no number. */

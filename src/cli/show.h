@@ -3,11 +3,14 @@
 #define CLI_SHOW_H
 
 #include "cli/cli.h"
+#include "cli/metric.h"
 
 struct show {
     mld_experiment *experiment;
     struct mld_experiment_info *info;
     struct mld_series_list *metrics, *tracks;
+    struct metric *summaries; /* of the metrics, in their order */
+    size_t n_summaries;
     struct mld_file_list *files;
     struct mld_log_lines *older, *logs; /* the last two pieces of the log */
     char *parameters;
@@ -19,8 +22,8 @@ struct show {
 /* The i-th of the last lines of the log, NULL behind the last; *out_count of them are there. */
 const struct mld_log_line *show_log_line(const struct show *s, size_t i, size_t *out_count);
 
-/* Append all to s->out. Both read the metrics' points. */
+/* Append all to s->out. */
 enum mld_error show_put_text(struct show *s);
-enum mld_error show_put_json(struct show *s);
+void show_put_json(struct show *s);
 
 #endif

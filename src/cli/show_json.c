@@ -2,7 +2,6 @@
 #include <math.h>
 
 #include "base/json.h"
-#include "cli/metric.h"
 #include "cli/records.h"
 #include "cli/show.h"
 
@@ -31,53 +30,47 @@ static void json_field(struct buf *out, const struct metric_field *field)
     buf_putc(out, '}');
 }
 
-static enum mld_error json_series(struct show *s, const struct mld_series_info *info)
+/* `metric`: NULL for a track. */
+static void json_series(struct buf *out, const struct mld_series_info *info,
+                        const struct metric *metric)
 {
-    struct buf *out = &s->out;
-    bool track = info->kind == MLD_TRACK;
-    enum mld_error error = MLD_OK;
     buf_putc(out, '{');
-    json_text(out, track ? "topic" : "name", info->name);
+    json_text(out, metric ? "name" : "topic", info->name);
     json_text(out, "description", info->description);
     records_put_strings(out, "tags", info->tags, info->n_tags);
     records_put_json(out, "metadata", info->metadata_json);
-    json_put_key(out, track ? "totalEntries" : "totalDataPoints");
+    json_put_key(out, metric ? "totalDataPoints" : "totalEntries");
     json_put_int64(out, info->total);
     json_text(out, "createdAt", info->created_at);
     json_text(out, "updatedAt", info->updated_at);
     json_number_or_null(out, "firstTimestamp", info->first_s);
     json_number_or_null(out, "lastTimestamp", info->last_s);
     records_put_strings(out, "columns", info->columns, info->n_columns);
-    if (!track) {
-        struct metric metric;
-        error = metric_read(&metric, s->experiment, info);
+    if (metric) {
         json_put_key(out, "fields");
         buf_putc(out, '[');
-        for (size_t i = 0; i < metric.n_fields; i++) {
+        for (size_t i = 0; i < metric->n_fields; i++) {
             if (i)
                 buf_putc(out, ',');
-            json_field(out, &metric.fields[i]);
+            json_field(out, &metric->fields[i]);
         }
         buf_putc(out, ']');
-        metric_free(&metric);
     }
     buf_putc(out, '}');
-    return error;
 }
 
-static enum mld_error json_series_list(struct show *s, const char *key,
-                                       const struct mld_series_list *list)
+/* `metrics`: NULL for tracks. */
+static void json_series_list(struct buf *out, const char *key, const struct mld_series_list *list,
+                             const struct metric *metrics)
 {
-    enum mld_error error = MLD_OK;
-    json_put_key(&s->out, key);
-    buf_putc(&s->out, '[');
-    for (size_t i = 0; i < list->count && error == MLD_OK; i++) {
+    json_put_key(out, key);
+    buf_putc(out, '[');
+    for (size_t i = 0; i < list->count; i++) {
         if (i)
-            buf_putc(&s->out, ',');
-        error = json_series(s, &list->series[i]);
+            buf_putc(out, ',');
+        json_series(out, &list->series[i], metrics ? &metrics[i] : NULL);
     }
-    buf_putc(&s->out, ']');
-    return error;
+    buf_putc(out, ']');
 }
 
 static void json_logs(struct show *s)
@@ -100,17 +93,15 @@ static void json_logs(struct show *s)
     buf_putc(&s->out, ']');
 }
 
-enum mld_error show_put_json(struct show *s)
+void show_put_json(struct show *s)
 {
     buf_putc(&s->out, '{');
     json_put_key(&s->out, "experiment");
     records_put_experiment(&s->out, s->info);
     records_put_json(&s->out, "parameters", s->parameters);
-    enum mld_error error = json_series_list(s, "metrics", s->metrics);
-    if (error == MLD_OK)
-        error = json_series_list(s, "tracks", s->tracks);
+    json_series_list(&s->out, "metrics", s->metrics, s->summaries);
+    json_series_list(&s->out, "tracks", s->tracks, NULL);
     json_logs(s);
     records_put_files(&s->out, "files", s->files);
     buf_puts(&s->out, "}\n");
-    return error;
 }

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "cli/metric.h"
 #include "cli/records.h"
 #include "cli/show.h"
 #include "cli/target.h"
@@ -198,28 +197,22 @@ static void add_metric(struct text_table *table, struct buf *cell,
     }
 }
 
-static enum mld_error put_metrics(struct show *s)
+static void put_metrics(struct show *s)
 {
     static const char *const headers[] = {"NAME", "FIELD", ">POINTS", ">LAST",
                                           ">LOW", ">HIGH", "TREND"};
     struct text_table table;
     struct buf cell;
-    enum mld_error error = MLD_OK;
     if (!s->metrics->count)
-        return MLD_OK;
+        return;
     buf_init(&cell, CLI_MAX_OUTPUT_BYTES);
     text_table_init(&table, headers, sizeof(headers) / sizeof(headers[0]));
-    for (size_t i = 0; i < s->metrics->count && error == MLD_OK; i++) {
-        struct metric metric;
-        error = metric_read(&metric, s->experiment, &s->metrics->series[i]);
-        add_metric(&table, &cell, &s->metrics->series[i], &metric);
-        metric_free(&metric);
-    }
+    for (size_t i = 0; i < s->metrics->count; i++)
+        add_metric(&table, &cell, &s->metrics->series[i], &s->summaries[i]);
     put_counted(s, "Metrics", s->metrics->count);
     text_table_put(&s->out, &table, "  ", s->colour);
     text_table_free(&table);
     buf_free(&cell);
-    return error;
 }
 
 static void put_tracks(struct show *s)
@@ -305,10 +298,9 @@ enum mld_error show_put_text(struct show *s)
 {
     put_head(s);
     enum mld_error error = put_parameters(s);
-    if (error == MLD_OK)
-        error = put_metrics(s);
     if (error != MLD_OK)
         return error;
+    put_metrics(s);
     put_tracks(s);
     put_logs(s);
     put_files(s);

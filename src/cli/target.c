@@ -115,6 +115,12 @@ enum cli_exit target_one(const char **out_dir, const struct target *target)
     return CLI_USAGE;
 }
 
+void target_warn(const struct mld_experiment_info *info)
+{
+    if (info->warning)
+        cli_message("warning: %s", info->warning);
+}
+
 enum mld_error target_open(mld_experiment **out, struct mld_experiment_info **out_info,
                            const char *dir)
 {
@@ -133,8 +139,7 @@ enum mld_error target_open(mld_experiment **out, struct mld_experiment_info **ou
         *out = NULL;
         return error;
     }
-    if (info->warning)
-        cli_message("warning: %s: %s", dir, info->warning);
+    target_warn(info);
     if (out_info)
         *out_info = info;
     else

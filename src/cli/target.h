@@ -29,6 +29,8 @@ enum cli_exit target_one(const char **out_dir, const struct target *target);
  * is to be freed with mld_experiment_info_free. */
 enum mld_error target_open(mld_experiment **out, struct mld_experiment_info **out_info,
                            const char *dir);
+/* Prints the warning, if any. */
+void target_warn(const struct mld_experiment_info *info);
 /* target_find, target_one and target_open in one. */
 enum cli_exit target_open_one(mld_experiment **out, struct mld_experiment_info **out_info,
                               const char *word);
