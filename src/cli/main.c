@@ -47,7 +47,8 @@ static const struct cli_command *find_command(const char *name)
 static enum cli_exit help(int argc, char **argv)
 {
     const struct cli_command *command = argc > 1 ? find_command(argv[1]) : NULL;
-    char *arguments[] = {argv[argc > 1], "--help", NULL};
+    char option[] = "--help";
+    char *arguments[] = {argv[argc > 1], option, NULL};
     return command ? command->run(2, arguments) : print_help();
 }
 
