@@ -170,6 +170,7 @@ def _run(
     slots: threading.BoundedSemaphore,
     future: concurrent.futures.Future[FileDict],
 ) -> None:
+    outcome: Any
     try:
         with writer:
             _write(torch, writer, copies[0], how)

@@ -158,13 +158,17 @@ def _format_of(name: str) -> tuple[str, str]:
 
 
 def _rate(fps: Any) -> Fraction:
-    if not isinstance(fps, numbers.Real) or isinstance(fps, bool):
+    if not _is_number(fps):
         raise InvalidInputError(f"fps must be a number, not {type(fps).__name__}")
     if not _SLOWEST <= fps <= _FASTEST:  # NaN, too
         raise InvalidInputError(
             f"fps is {fps}: use {_SLOWEST} to {_FASTEST} frames per second (20 unless told)"
         )
     return Fraction(float(fps)).limit_denominator(1001)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def _require_packages() -> tuple[Any, Any]:
@@ -264,7 +268,7 @@ def _quality(codec: str, asked: dict[str, Any]) -> tuple[int | None, dict[str, s
 
 
 def _between(option: str, value: Any, largest: int) -> Any:
-    if not isinstance(value, numbers.Real) or not 0 <= value <= largest:
+    if not _is_number(value) or not 0 <= value <= largest:
         raise InvalidInputError(f"{option} is {value!r}: use a number from 0 to {largest}")
     return value
 
