@@ -46,6 +46,7 @@ struct core_state {
     PyTypeObject *writer_type;
     PyObject *errors[CORE_ERROR_COUNT]; /* exception class by enum mld_error */
     PyObject *not_json;                 /* ml_dash.exceptions.NotJsonError */
+    PyObject *not_seekable;             /* ... NotSeekableError */
     PyObject *file_template;            /* a dict with every key of a flat file object */
     PyObject *empty;                    /* "" */
     PyObject *underscore_ts;            /* "_ts" */

@@ -66,7 +66,8 @@ static int load_exceptions(struct core_state *state)
             goto out;
     }
     state->not_json = PyObject_GetAttrString(module, "NotJsonError");
-    result = state->not_json == NULL ? -1 : 0;
+    state->not_seekable = PyObject_GetAttrString(module, "NotSeekableError");
+    result = state->not_json == NULL || state->not_seekable == NULL ? -1 : 0;
 out:
     Py_DECREF(module);
     return result;
@@ -129,6 +130,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     for (int code = 0; code < CORE_ERROR_COUNT; code++)
         Py_VISIT(state->errors[code]);
     Py_VISIT(state->not_json);
+    Py_VISIT(state->not_seekable);
     Py_VISIT(state->file_template);
     Py_VISIT(state->encode);
     Py_VISIT(state->encode_strict);
@@ -145,6 +147,7 @@ static int core_clear(PyObject *module)
     for (int code = 0; code < CORE_ERROR_COUNT; code++)
         Py_CLEAR(state->errors[code]);
     Py_CLEAR(state->not_json);
+    Py_CLEAR(state->not_seekable);
     Py_CLEAR(state->file_template);
     Py_CLEAR(state->empty);
     Py_CLEAR(state->underscore_ts);

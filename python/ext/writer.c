@@ -99,8 +99,8 @@ static int writer_check(struct core_writer *self, bool seeks)
         core_fail(state, MLD_ESTATE, "%R is being written by another thread: take turns",
                   self->name);
     else if (seeks && !self->seekable)
-        core_fail(state, MLD_ESTATE, "%R is written in order: open it with seekable=True",
-                  self->name);
+        PyErr_Format(state->not_seekable, "%R is written in order: open it with seekable=True",
+                     self->name);
     else
         return 0;
     return -1;

@@ -8,6 +8,7 @@ except FileNotFoundError: ...     # also ml_dash.exceptions.NotFoundError
 from __future__ import annotations
 
 import errno as _errno
+import io as _io
 
 
 class MlDashError(Exception):
@@ -91,6 +92,10 @@ class NoSpaceError(StorageError):
 
 class ChecksumError(StorageError, ValueError):
     """Stored bytes are not those that were saved; nothing was left at the destination."""
+
+
+class NotSeekableError(StorageError, _io.UnsupportedOperation):
+    """A writer that was opened to be written in order."""
 
 
 class DamagedError(StorageError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import warnings
 from enum import Enum
 
 from . import _lifecycle, logs
 from ._core import Experiment as RunFolder
-from .exceptions import ConfigurationError, DamagedWarning, ExperimentError
+from ._damage import DamageWatch
+from .exceptions import ConfigurationError, ExperimentError
 from .files import BindrsBuilder, FilesAccessor
 from .metrics import MetricsManager
 from .params import ParametersBuilder
@@ -117,6 +117,7 @@ class Experiment:
     def _forget(self) -> None:
         """The state of an experiment that is not open."""
         self._opened: RunFolder | None = None
+        self._damage: DamageWatch | None = None
         self._pid = os.getpid()
         self._saves: list[BackgroundSave] = []
         self._metrics: MetricsManager | None = None
@@ -174,9 +175,8 @@ class Experiment:
             read_only=self._read_only,
         )
         self._pid = os.getpid()
-        info = self._opened.info()
-        if info["problems"]:
-            warnings.warn(info["warning"] or "the run folder is damaged", DamagedWarning, 4)
+        self._damage = DamageWatch(self._opened)
+        self._damage.look(3)
         if not self._read_only:
             _lifecycle.opened(self)
         return self
@@ -233,14 +233,14 @@ class Experiment:
     def metrics(self) -> MetricsManager:
         """Metrics: experiment.metrics("loss").append(value=0.5, epoch=3)."""
         if self._metrics is None:
-            self._metrics = MetricsManager(self._core)
+            self._metrics = MetricsManager(self._core, self._damage)
         return self._metrics
 
     @property
     def tracks(self) -> TracksManager:
         """Tracks: experiment.tracks("robot/pose").append(x=1.0, _ts=0.5)."""
         if self._tracks is None:
-            self._tracks = TracksManager(self._core)
+            self._tracks = TracksManager(self._core, self._damage)
         return self._tracks
 
     def log(
@@ -328,7 +328,16 @@ class Experiment:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_opened", "_saves", "_metrics", "_tracks", "_files", "_pid", "run"):
+        for name in (
+            "_opened",
+            "_damage",
+            "_saves",
+            "_metrics",
+            "_tracks",
+            "_files",
+            "_pid",
+            "run",
+        ):
             state.pop(name, None)
         if callable(state["_progress"]):
             state["_progress"] = None

@@ -59,6 +59,8 @@ def _join(prefix: str, below: str) -> str:
 
 def _split(prefix: str, path: str) -> tuple[str, str]:
     """The prefix and the file name of `path`, which is relative to `prefix`."""
+    if "//" in path:
+        raise InvalidNameError(f"{path!r} has an empty part: remove one '/'")
     path = path[path.startswith("/") :]
     directory, slash, name = path.rpartition("/")
     if not slash:

@@ -88,4 +88,6 @@ class LogBuilder:
         """
         checked = None if level is None else LogLevel.validate(level)
         lines, _ = self._experiment._core.log_read(checked, start, limit)
+        if self._experiment._damage is not None:
+            self._experiment._damage.look(2)
         return lines

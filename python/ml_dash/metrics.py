@@ -11,6 +11,8 @@ TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from typing import Any
 
+    from ._damage import DamageWatch
+
 _CHUNK_SIZE = 10_000  # what the published clients report; points are kept in lines here
 
 
@@ -25,6 +27,7 @@ class MetricBuilder(_core.Series):
 
     _manager: MetricsManager
     _cache: SummaryCache | None = None
+    _looked = False
 
     def log(self, **fields: Any) -> MetricBuilder:
         """Appends a point with its time (`_ts`); returns itself."""
@@ -49,6 +52,9 @@ class MetricBuilder(_core.Series):
         "hasMore"}; total is the number of points returned.
         """
         points, _, more = self.read_points(start_index, limit)
+        if not self._looked and self._manager._damage is not None:
+            self._looked = True
+            self._manager._damage.look(2)
         first = points[0]["index"] if points else start_index
         last = points[-1]["index"] if points else start_index - 1
         return {
@@ -78,8 +84,9 @@ class MetricBuilder(_core.Series):
 class MetricsManager:
     """experiment.metrics: call it with a name, or log to several metrics at once."""
 
-    def __init__(self, core: _core.Experiment) -> None:
+    def __init__(self, core: _core.Experiment, damage: DamageWatch | None = None) -> None:
         self._core = core
+        self._damage = damage
         self._metrics: dict[str | None, MetricBuilder] = {}
         self._buffer: BufferManager | None = None
 

@@ -136,7 +136,7 @@ class RunManager:
         self._experiment._close("CANCELLED")
 
     def __enter__(self) -> Experiment:
-        return self.start()
+        return self._experiment._open()
 
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         outcome = _lifecycle.outcome_of(kind, value)

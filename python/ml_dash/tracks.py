@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from ._damage import DamageWatch
+
 _FPS = 30  # of the mocap format, whose frames carry their own time as well
 
 
@@ -23,6 +25,9 @@ class TrackBuilder(_core.Series):
     in seconds; without it the entry gets the time now, with -1 that of this thread's last append.
     Nested dicts are flattened to dotted names, arrays become lists, entries of one time are one.
     """
+
+    _manager: TracksManager
+    _looked = False
 
     def flush(self) -> TrackBuilder:
         """Nothing is left to write: append() wrote it. See Experiment.flush."""
@@ -42,6 +47,9 @@ class TrackBuilder(_core.Series):
             line; "parquet" is bytes (needs pyarrow); "mocap" is a dict with channels and frames.
         """
         entries, _, _ = self.slice_points(start_timestamp, end_timestamp)
+        if not self._looked and self._manager._damage is not None:
+            self._looked = True
+            self._manager._damage.look(2)
         if columns is not None:
             wanted = {"timestamp", *columns}
             entries = [{k: v for k, v in entry.items() if k in wanted} for entry in entries]
@@ -59,7 +67,7 @@ class TrackBuilder(_core.Series):
 
     def list_entries(self) -> list[dict[str, Any]]:
         """All entries, sorted by time."""
-        entries, _, _ = self.slice_points()
+        entries: list[dict[str, Any]] = self.read()["entries"]
         return entries
 
     def slice(
@@ -85,7 +93,7 @@ class TrackSlice:
 
     def _entries(self) -> list[dict[str, Any]]:
         if self._loaded is None:
-            self._loaded, _, _ = self._track.slice_points(self._start, self._end)
+            self._loaded = self._track.read(self._start, self._end)["entries"]
             self._times = [entry["timestamp"] for entry in self._loaded]
         return self._loaded
 
@@ -122,8 +130,9 @@ class TrackSlice:
 class TracksManager:
     """experiment.tracks: call it with a topic."""
 
-    def __init__(self, core: _core.Experiment) -> None:
+    def __init__(self, core: _core.Experiment, damage: DamageWatch | None = None) -> None:
         self._core = core
+        self._damage = damage
         self._tracks: dict[str, TrackBuilder] = {}
 
     def __call__(
@@ -146,6 +155,7 @@ class TracksManager:
             tags=tags,
             metadata=metadata,
         )
+        track._manager = self
         return self._tracks.setdefault(topic, track)
 
     def flush(self) -> TracksManager:

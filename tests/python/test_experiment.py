@@ -353,24 +353,52 @@ def test_pickle():
         assert copy.id == experiment.id
 
 
-def test_damage_is_a_warning():
+def garble(path, number):
+    with open(path, "rb") as stream:
+        lines = stream.read().splitlines(keepends=True)
+    lines[number] = b'{"garbled' + b"#" * (len(lines[number]) - 10) + b"\n"
+    with open(path, "wb") as stream:
+        stream.write(b"".join(lines))
+
+
+def test_damaged_records_are_a_warning_at_open():
+    with Experiment("a", "p").run as experiment:
+        for i in range(10):
+            experiment.params.set(**{f"p{i}": i})
+    garble(".ml-dash/p/a/.mldash/records.jsonl", 5)
+    again = Experiment("a", "p")
+    with pytest.warns(DamagedWarning) as caught, again.run:
+        pass
+    assert [warning.filename for warning in caught] == [__file__]
+    assert len(again.params.get()) == 9
+    assert again.verify()["losses"] >= 1
+
+
+def test_damaged_series_are_a_warning_when_read():
     with Experiment("a", "p").run as experiment:
         for i in range(10):
             experiment.metrics("m").append(value=i)
-    path = ".ml-dash/p/a/metrics/m/data.jsonl"
-    with open(path, "rb") as stream:
-        lines = stream.read().splitlines(keepends=True)
-    lines[4] = b'{"garbled' + b"#" * (len(lines[4]) - 10) + b"\n"
-    with open(path, "wb") as stream:
-        stream.write(b"".join(lines))
+            experiment.tracks("t").append(value=i, _ts=float(i))
+            experiment.log(str(i))
+    garble(".ml-dash/p/a/metrics/m/data.jsonl", 4)
+    garble(".ml-dash/p/a/tracks/t/data.jsonl", 4)
+    garble(".ml-dash/p/a/logs/logs.jsonl", 4)
     again = Experiment("a", "p")
-    with pytest.warns(DamagedWarning):
-        with again.run:
-            values = [p["data"]["value"] for p in again.metrics("m").read()["data"]]
-            assert values == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-            report = again.verify()
-    assert report["losses"] >= 1
-    assert any("data.jsonl" in finding["name"] for finding in report["findings"])
+    with again.run:
+        kept = [0, 1, 2, 3, 5, 6, 7, 8, 9]
+        for read in (
+            lambda: [p["data"]["value"] for p in again.metrics("m").read()["data"]],
+            lambda: [entry["value"] for entry in again.tracks("t").read()["entries"]],
+            lambda: [int(line["message"]) for line in again.logs.read()],
+        ):
+            with pytest.warns(DamagedWarning) as caught:
+                assert read() == kept
+            assert [warning.filename for warning in caught] == [__file__]
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                assert read() == kept  # said once
+        names = {finding["name"] for finding in again.verify()["findings"]}
+    assert {"metrics/m/data.jsonl", "tracks/t/data.jsonl", "logs/logs.jsonl"} <= names
 
 
 def test_no_warning_without_damage():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import time
 
 import pytest
 from ml_dash import Experiment
@@ -27,6 +28,14 @@ def write(name: str, data: bytes = b"content") -> str:
     with open(name, "wb") as stream:
         stream.write(data)
     return name
+
+
+def eventually(condition) -> bool:
+    """Older versions go in the background, once the newer one is durable."""
+    end = time.monotonic() + 10
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
 
 
 def place(file) -> str:
@@ -130,6 +139,7 @@ def test_versions_and_aliases():
         (newest,) = files.list()
         assert files.read_text("m/x.txt") == "5"
         assert newest["newest"] is True
+        assert eventually(lambda: len(files.versions("m/x.txt")) == 3)
         texts = [files(file_id=f["id"]).read_text() for f in files.versions("m/x.txt")]
         assert texts == ["1", "4", "5"]
         assert files("m/x.txt").info(alias="best")["id"] == first["id"]
@@ -257,8 +267,9 @@ def test_download_destinations(experiment):
     sink = io.BytesIO()
     assert files.download(to=sink) is sink
     assert sink.getvalue() == b"text"
-    with pytest.raises(NotFoundError):
-        files.download(to="no/such/folder/x.txt")
+    assert files.download(to="new/folder/x.txt") == "new/folder/x.txt"
+    with pytest.raises(OSError, match=r"there\.txt"):
+        files.download(to="there.txt/x.txt")
 
 
 def test_changed_bytes_are_refused(experiment):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import threading
 import zipfile
 
 import pytest
-from ml_dash.exceptions import ExperimentError, InvalidInputError
+from ml_dash.exceptions import ExperimentError, InvalidInputError, NotSeekableError
 
 
 def open_writer(experiment, name="x.bin", **options):
@@ -75,7 +76,9 @@ def test_zip_into_a_writer(experiment):
 def test_sequential_does_not_seek(experiment):
     writer = open_writer(experiment)
     for call in (lambda: writer.seek(0), writer.read, writer.truncate):
-        with pytest.raises(ExperimentError, match="seekable=True"):
+        with pytest.raises(NotSeekableError, match="seekable=True"):
+            call()
+        with pytest.raises(io.UnsupportedOperation):
             call()
     writer.abandon()
 
