@@ -79,7 +79,7 @@ def train(experiment, train_x, test_x, train_y, test_y):
             experiment.files(
                 prefix="/checkpoints", tags=["checkpoint"], metadata={"epoch": epoch}
             ).save_pkl(model, f"epoch_{epoch:03d}.pkl")
-            experiment.log("checkpoint saved", epoch=epoch, loss=loss)
+            experiment.log(f"epoch {epoch}: checkpoint saved", loss=loss)
 
         if accuracy > best:
             best = accuracy
@@ -90,7 +90,7 @@ def train(experiment, train_x, test_x, train_y, test_y):
                 tags=["best"],
                 metadata={"epoch": epoch, "accuracy": accuracy},
             ).save_pkl(model, "best_model.pkl")
-            experiment.logs.info("best so far", epoch=epoch, accuracy=accuracy)
+            experiment.logs.info(f"epoch {epoch}: best so far, {accuracy:.2%}", loss=loss)
 
         if epoch == 1 or epoch % 10 == 0:
             bar = "#" * round(40 * accuracy)
