@@ -68,7 +68,8 @@ struct mld_gc_options {
 #define MLD_GC_OPTIONS_VERSION 1
 #define MLD_GC_OPTIONS_INIT MLD_INIT(MLD_GC_OPTIONS_VERSION)
 /* Frees the bytes of deleted files, of versions that `keep` let go, and of orphans whose writer is
- * gone; rewrites record streams of writers that are gone. Works on a full disk. */
+ * gone; rewrites record streams of writers that are gone. Works on a full disk. `experiment` may be
+ * read_only: then the run's status and times stay as they are. */
 MLD_API enum mld_error mld_gc(struct mld_report **out, mld_experiment *experiment,
                               const struct mld_gc_options *options);
 

@@ -47,24 +47,6 @@ static void put_report(struct gc *gc, const struct mld_experiment_info *info,
     buf_free(&name);
 }
 
-/* A writer is needed to record what went; it leaves the run's status as it was. */
-static enum mld_error collect(struct mld_report **out, const char *dir, enum mld_status status,
-                              const struct mld_gc_options *options)
-{
-    struct mld_experiment_options open = MLD_EXPERIMENT_OPTIONS_INIT;
-    mld_experiment *experiment = NULL;
-    open.directory = dir;
-    open.read_only = options->dry_run;
-    enum mld_error error = mld_experiment_open(&experiment, &open);
-    if (error != MLD_OK)
-        return error;
-    error = mld_gc(out, experiment, options);
-    if (error == MLD_OK && !options->dry_run && status > MLD_RUNNING)
-        error = mld_experiment_end(experiment, status);
-    mld_experiment_close(experiment);
-    return error;
-}
-
 static enum cli_exit gc_one(struct gc *gc, const char *dir)
 {
     struct mld_gc_options options = MLD_GC_OPTIONS_INIT;
@@ -75,10 +57,9 @@ static enum cli_exit gc_one(struct gc *gc, const char *dir)
     enum mld_error error = target_open(&experiment, &info, dir);
     if (error != MLD_OK)
         return cli_fail(error);
-    mld_experiment_close(experiment);
     options.offline = gc->offline;
     options.dry_run = gc->dry_run;
-    error = collect(&report, dir, info->status, &options);
+    error = mld_gc(&report, experiment, &options);
     if (error != MLD_OK) {
         code = cli_fail(error);
     } else {
@@ -89,6 +70,7 @@ static enum cli_exit gc_one(struct gc *gc, const char *dir)
     }
     mld_report_free(report);
     mld_experiment_info_free(info);
+    mld_experiment_close(experiment);
     return code;
 }
 

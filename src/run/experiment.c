@@ -253,8 +253,7 @@ static void keep_first(struct error_copy *first, enum mld_error error)
         error_save(error, first);
 }
 
-/* The last handle of this writer ended: status, views, `end`, all durable, then the slot. */
-static enum mld_error end_writer(struct run *run, bool owns_status)
+enum mld_error run_end_writer(struct run *run, bool owns_status)
 {
     struct error_copy first = {MLD_OK, ""};
     keep_first(&first, keeper_flush(run->keeper));
@@ -302,7 +301,7 @@ enum mld_error mld_experiment_end(mld_experiment *e, enum mld_status status)
     run->worst = worse_of(run->worst, status);
     bool last = owner ? --run->running == 0 : run->running == 0 && run->handles == 1;
     pthread_mutex_unlock(&run->lock);
-    return last ? end_writer(run, owner) : keeper_flush(run->keeper);
+    return last ? run_end_writer(run, owner) : keeper_flush(run->keeper);
 }
 
 void mld_experiment_close(mld_experiment *e)

@@ -222,6 +222,33 @@ static enum mld_error run_gc(struct gc *gc)
     return gc->dry_run ? remove_items(gc) : collect(gc);
 }
 
+/* A reader's handle takes a writer for the while. It records no status: a run that has ended
+ * stays as it ended. */
+static enum mld_error run_gc_for_reader(struct gc *gc)
+{
+    struct error_copy first = {MLD_OK, ""};
+    mld_experiment writer = *gc->experiment;
+    enum mld_error error = run_acquire(&writer.run, writer.dir, false);
+    if (error != MLD_OK)
+        return error;
+    writer.generation = run_fork_generation();
+    writer.read_only = false;
+    gc->experiment = &writer;
+    error = run_gc(gc);
+    if (error != MLD_OK)
+        error_save(error, &first);
+    pthread_mutex_lock(&writer.run->lock);
+    bool last = writer.run->running == 0 && writer.run->handles == 1;
+    pthread_mutex_unlock(&writer.run->lock);
+    if (last) {
+        error = run_end_writer(writer.run, false);
+        if (error != MLD_OK && first.code == MLD_OK)
+            error_save(error, &first);
+    }
+    run_release(writer.run);
+    return first.code == MLD_OK ? MLD_OK : error_restore(&first);
+}
+
 enum mld_error mld_gc(struct mld_report **out, mld_experiment *experiment,
                       const struct mld_gc_options *options)
 {
@@ -239,7 +266,7 @@ enum mld_error mld_gc(struct mld_report **out, mld_experiment *experiment,
     }
     enum mld_error error = report_new(&gc.report);
     if (error == MLD_OK)
-        error = run_gc(&gc);
+        error = experiment->read_only && !gc.dry_run ? run_gc_for_reader(&gc) : run_gc(&gc);
     tree_free(&gc.tree);
     gc_plan_free(&gc.plan);
     if (error != MLD_OK) {

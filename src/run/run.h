@@ -105,6 +105,9 @@ struct run_status run_status(struct run *run, bool without_us);
 enum mld_error run_acquire(struct run **out, const char *dir, bool read_only);
 /* Drops one handle; the last one flushes, gives the slot back (`clean`) and frees. */
 void run_release(struct run *run);
+/* The last handle of this writer ended: status and views (when it has one), `end`, all durable,
+ * then the slot. */
+enum mld_error run_end_writer(struct run *run, bool owns_status);
 uint64_t run_fork_generation(void);
 
 #endif

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
+
+TIME = "2024-01-31T12:00:00Z"
+X_SHA256 = "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
 
 
 def snapshot(folder) -> dict[str, tuple[int, bytes]]:
@@ -87,3 +91,22 @@ def test_failures_do_not_stop_the_others(cli, root, first):
     os.mkdir("empty")
     done = cli("verify", "empty", first, code=3)
     assert "'empty'" in done.stderr and "ok    digits/first" in done.stdout
+
+
+def test_gc_of_a_folder_of_another_tool(cli, tmp_path):
+    """It gets no status by being tidied, and its deleted file goes."""
+    file = {"path": "/", "filename": "a.txt", "sizeBytes": 1, "checksum": X_SHA256}
+    files = [{**file, "id": "1"}, {**file, "id": "2", "filename": "b.txt", "deletedAt": TIME}]
+    folder = tmp_path / "other"
+    for record in files:
+        (folder / "files" / record["id"]).mkdir(parents=True)
+        (folder / "files" / record["id"] / record["filename"]).write_text("x")
+    (folder / "experiment.json").write_text(json.dumps({"name": "e", "project": "p"}))
+    (folder / "files/.files_metadata.json").write_text(json.dumps({"files": files}))
+    before = cli.json("show", folder)
+    assert before["experiment"]["status"] == "UNKNOWN"
+    assert cli.json("gc", folder)["experiments"][0]["filesRemoved"] == 1
+    after = cli.json("show", folder)
+    assert after["experiment"]["status"] == "UNKNOWN"
+    assert [f["filename"] for f in after["files"]] == ["a.txt"]
+    assert (folder / "files/1/a.txt").exists() and not (folder / "files/2/b.txt").exists()
