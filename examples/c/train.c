@@ -132,7 +132,10 @@ static enum mld_error list_files(mld_experiment *run)
     struct mld_file_list *list;
     options.prefix = CHECKPOINTS;
     options.all_versions = true;
-    enum mld_error error = mld_file_list(&list, run, &options);
+    /* Older versions go once the newer ones would survive a power loss. */
+    enum mld_error error = mld_flush(run);
+    if (error == MLD_OK)
+        error = mld_file_list(&list, run, &options);
     if (error != MLD_OK)
         return error;
     printf("\n%zu checkpoints are kept:\n", list->count);

@@ -227,7 +227,8 @@ static enum mld_error run_gc(struct gc *gc)
 static enum mld_error run_gc_for_reader(struct gc *gc)
 {
     struct error_copy first = {MLD_OK, ""};
-    mld_experiment writer = *gc->experiment;
+    mld_experiment *reader = gc->experiment;
+    mld_experiment writer = *reader;
     enum mld_error error = run_acquire(&writer.run, writer.dir, false);
     if (error != MLD_OK)
         return error;
@@ -246,6 +247,8 @@ static enum mld_error run_gc_for_reader(struct gc *gc)
             error_save(error, &first);
     }
     run_release(writer.run);
+    gc->experiment = reader;
+    gc->run = NULL;
     return first.code == MLD_OK ? MLD_OK : error_restore(&first);
 }
 
