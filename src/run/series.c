@@ -12,6 +12,7 @@
 #include "run/series_line.h"
 #include "run/series_reader.h"
 
+#define KEY_HEAD_BYTES (sizeof(uintptr_t) + 2) /* before the name; see make_key */
 #define KEY_MAX_BYTES (NAME_MAX_PATH_BYTES + 32)
 #define DIR_MAX_BYTES (NAME_MAX_PATH_BYTES + 64)
 
@@ -59,10 +60,10 @@ static size_t make_key(char out[KEY_MAX_BYTES], const mld_experiment *experiment
                        enum mld_series_kind kind, const char *name)
 {
     size_t len = name == NULL ? 0 : strlen(name);
-    size_t at = 0;
+    uintptr_t owner = (uintptr_t)experiment;
+    size_t at = sizeof(owner);
 
-    memcpy(out, &experiment, sizeof(experiment));
-    at += sizeof(experiment);
+    memcpy(out, &owner, sizeof(owner));
     out[at++] = kind == MLD_METRIC ? 'm' : 't';
     out[at++] = name == NULL ? '-' : '=';
     if (len > 0)
@@ -143,7 +144,7 @@ static enum mld_error new_handle(mld_series **out, struct open_series *table,
         return no_memory();
     series->experiment = experiment;
     series->kind = kind;
-    series->name = name == NULL ? NULL : kept + sizeof(experiment) + 2;
+    series->name = name == NULL ? NULL : kept + KEY_HEAD_BYTES;
     *out = series;
     return map_put(&table->handles, kept, len, series);
 }
@@ -196,18 +197,14 @@ static enum mld_error find_writer(struct series_writer **out, struct run *run,
     return map_put(&table->writers, kept, len, *out);
 }
 
-/* True when another series has, or had, a shard in this directory: topics "a/b" and "a_b" would
- * have the same one. */
+/* True when another series has a shard in this directory: topics "a/b" and "a_b" would have the
+ * same one. */
 static bool is_taken(const struct run *run, const struct series_entry *own, const char *dir)
 {
     size_t len = strlen(dir);
 
     for (const struct series_entry *e = run->state.series; e != NULL; e = e->next) {
-        if (e == own)
-            continue;
-        if (strcmp(e->dir, dir) == 0)
-            return true;
-        for (const struct shard_entry *s = e->shards; s != NULL; s = s->next)
+        for (const struct shard_entry *s = e->shards; s != NULL && e != own; s = s->next)
             if (strncmp(s->file, dir, len) == 0 && s->file[len] == '/' &&
                 strchr(s->file + len + 1, '/') == NULL)
                 return true;
@@ -304,6 +301,15 @@ static enum mld_error open_writer(struct run *run, mld_series *series, struct se
     return error;
 }
 
+/* True when series_ready has nothing to do. */
+static bool is_ready(const struct run *run, const mld_series *series)
+{
+    const struct series_writer *writer = series->run == run ? series->writer : NULL;
+
+    return writer != NULL && writer->recorded && !writer->stream->broken &&
+           series->tells == series->told;
+}
+
 enum mld_error series_ready(struct stream **out, struct run *run, mld_series *series)
 {
     enum mld_error error = MLD_OK;
@@ -314,22 +320,11 @@ enum mld_error series_ready(struct stream **out, struct run *run, mld_series *se
         series->run = run;
         error = find_writer(&series->writer, run, series);
     }
-    struct series_writer *writer = series->writer;
-    if (error == MLD_OK && (writer->stream == NULL || writer->stream->broken || !writer->recorded ||
-                            series->tells != series->told))
-        error = open_writer(run, series, writer);
+    if (error == MLD_OK && !is_ready(run, series))
+        error = open_writer(run, series, series->writer);
     if (error == MLD_OK)
-        *out = writer->stream;
+        *out = series->writer->stream;
     return error;
-}
-
-/* True when series_ready has nothing to make. */
-static bool is_ready(const struct run *run, const mld_series *series)
-{
-    const struct series_writer *w = series->run == run ? series->writer : NULL;
-
-    return w != NULL && w->stream != NULL && !w->stream->broken && w->recorded &&
-           series->tells == series->told;
 }
 
 static enum mld_error encode(struct run *run, const mld_series *series, int64_t index,

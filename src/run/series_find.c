@@ -173,21 +173,6 @@ static enum mld_error discover_dir(struct run *run, enum mld_series_kind kind, c
     return error == MLD_ENOTFOUND ? MLD_OK : error;
 }
 
-static enum mld_error discover_flat_file(struct run *run, const char *dir)
-{
-    struct finder f = {.run = run, .kind = MLD_METRIC, .dir = "metrics"};
-    char file[PATH_MAX_BYTES];
-
-    snprintf(file, sizeof(file), "%s.jsonl", dir);
-    if (!fs_exists(run->dir_fd, file))
-        return MLD_OK;
-    enum mld_error error = note_known(&f, file);
-    if (error == MLD_OK)
-        error = note_file(&f, file, strchr(file, '/') + 1);
-    map_free(&f.known);
-    return error;
-}
-
 enum mld_error series_find(struct series_entry **out, struct run *run, enum mld_series_kind kind,
                            const char *name)
 {
@@ -202,8 +187,6 @@ enum mld_error series_find(struct series_entry **out, struct run *run, enum mld_
     enum mld_error error = buf_check(&dir, "directory of the series");
     if (error == MLD_OK)
         error = discover_dir(run, kind, buf_text(&dir));
-    if (error == MLD_OK && kind == MLD_METRIC)
-        error = discover_flat_file(run, buf_text(&dir));
     buf_free(&dir);
     if (error == MLD_OK)
         *out = state_series(&run->state, kind, name);

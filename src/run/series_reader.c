@@ -143,12 +143,11 @@ static enum mld_error note_last_line(struct run *run, struct series_shard *shard
     enum mld_error error = lines_open(&lines, run->dir_fd, shard->index.file, shard->last_line);
     if (error == MLD_OK)
         error = lines_next(&lines, &line);
-    if (error == MLD_OK && line.text != NULL) {
-        error = json_parse(&run->doc, line.text, line.len);
-        if (error == MLD_OK && series_line_read(&run->doc, MLD_METRIC, &parsed)) {
-            shard->last_s = series_line_time(&run->doc, &parsed);
-            shard->updated_us = series_line_created(&run->doc, &parsed);
-        }
+    if (error == MLD_OK && line.text != NULL &&
+        json_parse(&run->doc, line.text, line.len) == MLD_OK &&
+        series_line_read(&run->doc, MLD_METRIC, &parsed)) {
+        shard->last_s = series_line_time(&run->doc, &parsed);
+        shard->updated_us = series_line_created(&run->doc, &parsed);
     }
     lines_close(&lines);
     return error;
@@ -233,9 +232,7 @@ static enum mld_error update_shards(struct series_reader *reader, struct run *ru
         if (error != MLD_OK || *out_replaced)
             break;
         struct series_shard *shard = reader->shards[number];
-        if (shard->rank != rank)
-            reader->sorted = false;
-        shard->rank = rank;
+        shard->rank = rank; /* a new one in between brings new entries, which are sorted then */
         shard->before = reader->lines;
         reader->order[rank] = shard;
         reader->lines += shard->index.count;

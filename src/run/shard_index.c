@@ -59,7 +59,7 @@ static bool is_same(const struct shard_index *index, const struct line_reader *r
 
     if (index->offset == 0)
         return true;
-    if (st->st_ino != index->inode || st->st_size < index->offset)
+    if (st->st_ino != index->inode)
         return false;
     return fs_pread(reader->fd, &last, 1, index->offset - 1, &len, index->file) == MLD_OK &&
            len == 1 && last == '\n';

@@ -53,6 +53,26 @@ static void test_a_line_has_the_published_form(void **state)
     mld_experiment_close(experiment);
 }
 
+static void test_the_shard_is_recorded_once(void **state)
+{
+    const struct scratch *scratch = *state;
+    char text[8192] = {0};
+    int n = 0;
+
+    for (int i = 0; i < 2; i++) {
+        mld_experiment *experiment = open_run(scratch, false);
+        log_text(experiment, "info", "a");
+        log_text(experiment, "info", "b");
+        mld_experiment_close(experiment);
+    }
+    int fd = openat(scratch->fd, ".mldash/records.jsonl", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0);
+    close(fd);
+    for (const char *at = text; (at = strstr(at, "\"type\":\"logs\"")) != NULL; at++)
+        n++;
+    assert_int_equal(n, 1);
+}
+
 static void test_levels_and_ranges(void **state)
 {
     mld_experiment *experiment = open_run(*state, false);
@@ -168,6 +188,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_line_has_the_published_form, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_the_shard_is_recorded_once, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_levels_and_ranges, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_bad_input, scratch_setup, scratch_teardown),

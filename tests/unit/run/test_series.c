@@ -93,11 +93,17 @@ static void test_entries_without_time_are_not_merged(void **state)
     mld_experiment *experiment = open_run(*state, false);
     mld_series *pose = series_of(experiment, MLD_TRACK, "pose");
     struct mld_series_list *list = NULL;
+    struct mld_field field = mld_number("value", 1);
+    mld_batch *batch = NULL;
+    int64_t first, last;
 
-    for (int i = 0; i < 1000; i++)
-        append_value(pose, i, NAN);
+    expect_ok(mld_batch_new(&batch, pose));
+    for (int i = 0; i < 10000; i++) /* many within a microsecond */
+        expect_ok(mld_batch_add(batch, &field, 1, NAN));
+    expect_ok(mld_batch_commit(batch, &first, &last));
+    mld_batch_free(batch);
     expect_ok(mld_series_stats(&list, pose));
-    assert_int_equal(list->series[0].total, 1000);
+    assert_int_equal(list->series[0].total, 10000);
     mld_series_list_free(list);
     mld_experiment_close(experiment);
 }
@@ -200,6 +206,8 @@ static void test_the_first_description_stays(void **state)
     options.tags = tags;
     options.n_tags = 2;
     options.metadata_json = "{\"unit\": \"nat\"}";
+    expect_ok(mld_series_open(&loss, experiment, MLD_METRIC, "loss", &options));
+    options.description = "too late";
     expect_ok(mld_series_open(&loss, experiment, MLD_METRIC, "loss", &options));
     append_value(loss, 2, NAN);
     mld_experiment_close(experiment);

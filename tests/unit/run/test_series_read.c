@@ -242,6 +242,19 @@ static void test_a_file_that_was_replaced(void **state)
     expect_ok(mld_series_stats(&list, loss));
     assert_int_equal(list->series[0].n_columns, 0);
     mld_series_list_free(list);
+    scratch_write(scratch, "metrics/loss/other", "{\"data\":{}}\n{\"data\":{\"n\":2}}\n");
+    assert_int_equal(
+        renameat(scratch->fd, "metrics/loss/other", scratch->fd, "metrics/loss/data.jsonl"), 0);
+    expect_ok(mld_series_stats(&list, loss));
+    assert_int_equal(list->series[0].total, 2);
+    mld_series_list_free(list);
+    scratch_write(scratch, "metrics/loss/other", "{\"data\":{\"m\":1}}\n{\"data\":{}}\n");
+    assert_int_equal(
+        renameat(scratch->fd, "metrics/loss/other", scratch->fd, "metrics/loss/data.jsonl"), 0);
+    expect_data(loss, (const char *[]){"{\"m\":1}", "{}"}, 2); /* as long as the one before */
+    expect_ok(mld_series_stats(&list, loss));
+    assert_string_equal(list->series[0].columns[0], "m");
+    mld_series_list_free(list);
     assert_int_equal(problems_of(experiment), 0);
     mld_experiment_close(experiment);
 }
@@ -268,6 +281,8 @@ static void make_foreign(const struct scratch *scratch)
     scratch_write(scratch, "tracks/robot_pos/metadata.json",
                   "{\"trackId\": \"local-track-robot_pos\", \"topic\": \"robot/pos\", "
                   "\"createdAt\": \"2025-01-02T03:04:05Z\"}");
+    scratch_mkdir(scratch, "tracks/robot_pos/deep"); /* tracks have one level */
+    scratch_write(scratch, "tracks/robot_pos/deep/data.jsonl", "{\"timestamp\": 2}\n");
 }
 
 static void expect_foreign(mld_experiment *experiment)
