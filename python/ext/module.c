@@ -199,7 +199,7 @@ out:
 
 static PyMethodDef core_methods[] = {
     {"find_experiments", core_find_experiments, METH_O,
-     PyDoc_STR("find_experiments(root)\n--\n\nThe run folders at or below a folder, as paths.")},
+     PyDoc_STR("find_experiments(root, /)\n--\n\nThe run folders at or below a folder, as paths.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,7 +6,7 @@ ml_dash.exceptions. Calls that are long release the GIL and look at signals.
 
 import os
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from typing_extensions import Buffer
 
@@ -23,6 +23,7 @@ _Series = TypeVar("_Series", bound=Series)
 def find_experiments(root: _Path, /) -> list[str]:
     """The run folders at or below a folder, as paths."""
 
+@final
 class Experiment:
     """An open run folder."""
 
@@ -237,6 +238,7 @@ class Series:
         """{name, description, tags, metadata, total, bytes, createdAt, updatedAt, firstTime,
         lastTime, columns}"""
 
+@final
 class Writer:
     """A file that is written piece by piece, as a binary file object.
 

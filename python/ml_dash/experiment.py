@@ -25,6 +25,18 @@ if TYPE_CHECKING:
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
+# What a pickled copy does not have; see Experiment._forget.
+_OF_PROCESS = (
+    "_opened",
+    "_id",
+    "_damage",
+    "_saves",
+    "_metrics",
+    "_tracks",
+    "_files",
+    "_pid",
+    "run",
+)
 _RUN_OPTIONS = ("user", "entry", "project_root", "job_name")
 _REMOTE = "remote mode is not there yet: leave {} out, and the run is kept in a local folder"
 
@@ -56,6 +68,7 @@ class Experiment:
         (done_bytes, total_bytes) and stops the call by returning False; unless told, a bar when
         stderr is a terminal and the environment does not say ML_DASH_PROGRESS=0.
     echo_logs: print log lines, too.
+    read_only: look at an experiment that exists; nothing is written, its status stays.
     remote, api_key, dash_url: of a server; not there yet, ConfigurationError.
     user, entry, project_root, job_name: of the default prefix, see RUN.
 
@@ -84,6 +97,7 @@ class Experiment:
         max_file_size: int | None = None,
         progress: ProgressOption = None,
         echo_logs: bool = False,
+        read_only: bool = False,
         _write_protected: bool = False,
         **run_options: Any,
     ) -> None:
@@ -109,7 +123,7 @@ class Experiment:
         self._max_file_size = max_file_size
         self._progress = progress
         self._echo_logs = echo_logs
-        self._read_only = _write_protected
+        self._read_only = read_only or _write_protected
         self._forget()
         self.run = RunManager(self)
         self._place(run_options)
@@ -117,6 +131,7 @@ class Experiment:
     def _forget(self) -> None:
         """The state of an experiment that is not open."""
         self._opened: RunFolder | None = None
+        self._id: str | None = None
         self._damage: DamageWatch | None = None
         self._pid = os.getpid()
         self._saves: list[BackgroundSave] = []
@@ -277,7 +292,9 @@ class Experiment:
     @property
     def id(self) -> str | None:
         """32 hex digits; None before the first start."""
-        return None if self._opened is None else (self._opened.info()["id"] or None)
+        if self._id is None and self._opened is not None:
+            self._id = self._opened.info()["id"] or None
+        return self._id
 
     @property
     def data(self) -> dict[str, Any] | None:
@@ -328,16 +345,7 @@ class Experiment:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in (
-            "_opened",
-            "_damage",
-            "_saves",
-            "_metrics",
-            "_tracks",
-            "_files",
-            "_pid",
-            "run",
-        ):
+        for name in _OF_PROCESS:
             state.pop(name, None)
         if callable(state["_progress"]):
             state["_progress"] = None

@@ -507,8 +507,9 @@ class FileBuilder:
         if self._names_many(pattern):
             return self._download_all(pattern, to, overwrite, tree, progress)
         if hasattr(to, "write"):
-            self._core.read(self._resolve(pattern, alias)["id"], to.write)  # type: ignore[union-attr]
-            return to
+            stream: Any = to
+            self._core.read(self._resolve(pattern, alias)["id"], stream.write)
+            return stream
         where: dict[str, Any]
         if self._file_id is not None and pattern is None:
             where, label = {"id": self._file_id}, self._file_id

@@ -330,14 +330,15 @@ def test_max_file_size():
 def test_read_only():
     with Experiment("a", "p").run as experiment:
         experiment.files.save_text("x", to="x.txt")
-    reader = Experiment("a", "p", _write_protected=True)
+    assert Experiment("a", "p", _write_protected=True).run.start().status == "COMPLETED"
+    reader = Experiment("a", "p", read_only=True)
     with reader.run:
         assert reader.files.read_text("x.txt") == "x"
         assert reader.status == "COMPLETED"
         with pytest.raises(ExperimentError):
             reader.files.save_text("y", to="y.txt")
     with pytest.raises(FileNotFoundError):
-        Experiment("none", "p", _write_protected=True).run.start()
+        Experiment("none", "p", read_only=True).run.start()
     assert not os.path.exists(".ml-dash/p/none")
 
 

@@ -19,7 +19,7 @@ def values(experiment, name="m") -> list:
 
 
 def reopen() -> Experiment:
-    return Experiment("a", "p", _write_protected=True).run.start()
+    return Experiment("a", "p", read_only=True).run.start()
 
 
 def wait(pid: int) -> int:
@@ -272,7 +272,7 @@ def test_dxp(run_python):
         assert same is dxp
         """
     )
-    dxp = Experiment("dxp", "scratch", _write_protected=True).run.start()
+    dxp = Experiment("dxp", "scratch", read_only=True).run.start()
     assert dxp.status == "COMPLETED"
     assert values(dxp) == [1]
 
