@@ -22,7 +22,6 @@ _Series = TypeVar("_Series", bound=Series)
 
 def find_experiments(root: _Path, /) -> list[str]:
     """The run folders at or below a folder, as paths."""
-
 @final
 class Experiment:
     """An open run folder."""
