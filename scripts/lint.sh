@@ -29,16 +29,16 @@ lint_format() {
   return $status
 }
 
-# What a file's verdict depends on: itself, every header, the settings. A clean verdict is kept.
+# What a file's verdict depends on: itself, its headers, the settings. A clean verdict is kept.
 lint_tidy() {
-  local headers kept=$root/build/lint/tidy includes
+  local settings kept=$root/build/lint/tidy includes
   mkdir -p "$kept"
-  headers=$({ sources h include src python | xargs -r cat; cat "$root/.clang-tidy" \
-    "$root/scripts/requirements/lint.txt" "$root"/scripts/tidy_*; } | sha256sum)
+  settings=$(cat "$root/.clang-tidy" "$root/scripts/requirements/lint.txt" \
+    "$root"/scripts/tidy_* | sha256sum)
   includes=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
   find "$kept" -type f -mtime +14 -delete
   sources 'c\|cpp' src python |
-    xargs -r -P "$jobs" -n 1 "$root/scripts/tidy_one.sh" "$kept" "$headers" "$includes"
+    xargs -r -P "$jobs" -n 1 "$root/scripts/tidy_one.sh" "$kept" "$settings" "$includes"
 }
 
 lint_ruff() {
