@@ -18,17 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
-
-
-def compile_program(folder: Path, name: str, *link: str) -> Path:
-    out = folder / name
-    compiler = os.environ.get("CC", "cc").split()
-    source = HERE / (name + ".c")
-    subprocess.run(
-        [*compiler, *FLAGS, f"-I{ROOT / 'include'}", source, "-o", out, *link], check=True
-    )
-    return out
+from crash_tools import compile_program  # noqa: E402
 
 
 @pytest.fixture(scope="session")

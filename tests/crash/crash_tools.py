@@ -27,6 +27,20 @@ def sha_of(data: bytes) -> str:
 
 # ---- running ----
 
+HERE = Path(__file__).resolve().parent
+FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+
+
+def compile_program(folder: Path, name: str, *link: str) -> Path:
+    out = folder / name
+    compiler = os.environ.get("CC", "cc").split()
+    source = HERE / (name + ".c")
+    subprocess.run(
+        [*compiler, *FLAGS, f"-I{HERE.parents[1] / 'include'}", source, "-o", out, *link],
+        check=True,
+    )
+    return out
+
 
 @dataclass
 class Steps:

@@ -1,6 +1,7 @@
 /* driver.c: does what a script says to one experiment and tells of every step.
  *
  *   driver run ROOT COMMAND...   COMMAND is one argument of words: 'save /models a.bin 100 7'
+ *   driver talk ROOT             the same, with commands from stdin, one a line
  *   driver check ROOT            opens, reads all, verifies, collects garbage, opens again
  *   driver read ROOT             opens read-only, reads all, verifies
  *
@@ -311,20 +312,42 @@ static void say(const char *what, int step, const char *rest, const char *more)
         exit(3);
 }
 
+static void do_step(struct script *s, int step, char *text)
+{
+    split(s, text);
+    say("try", step, "", "");
+    enum mld_error error = run_command(s);
+    if (error == MLD_OK)
+        say("ack", step, s->id, s->sha);
+    else
+        say("err", step, mld_error_name(error), mld_error_message());
+}
+
+static int talk(const char *root)
+{
+    struct script s = {.root = root};
+    char line[4096];
+    for (int i = 0; fgets(line, sizeof line, stdin) != NULL; i++) {
+        line[strcspn(line, "\n")] = '\0';
+        do_step(&s, i, line);
+    }
+    do_close(&s);
+    return 0;
+}
+
 static int run_script(const char *root, char **commands, int n)
 {
     struct script s = {.root = root};
+    bool again = false;
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* strace may be attached later */
     for (int i = 0; i < n; i++) {
-        split(&s, commands[i]);
-        say("try", i, "", "");
-        enum mld_error error = run_command(&s);
-        if (error == MLD_OK)
-            say("ack", i, s.id, s.sha);
-        else
-            say("err", i, mld_error_name(error), mld_error_message());
-        if (strcmp(word(&s, 0), "open") == 0 && s.experiment == NULL)
+        do_step(&s, i, commands[i]);
+        if (strcmp(word(&s, 0), "open") == 0 && s.experiment == NULL && !again) {
             i--; /* nothing goes without; the second time it has to work */
+            again = true;
+        } else if (s.experiment == NULL && strcmp(word(&s, 0), "begin") != 0) {
+            return 1;
+        }
     }
     do_close(&s);
     return 0;
@@ -533,6 +556,8 @@ int main(int argc, char **argv)
 {
     if (argc > 2 && strcmp(argv[1], "run") == 0)
         return run_script(argv[2], argv + 3, argc - 3);
+    if (argc == 3 && strcmp(argv[1], "talk") == 0)
+        return talk(argv[2]);
     if (argc == 3 && strcmp(argv[1], "read") == 0)
         return put_all(argv[2], true, false) != MLD_OK;
     if (argc != 3 || strcmp(argv[1], "check") != 0)
