@@ -18,6 +18,7 @@ from crash_tools import (
     make_bytes,
     run_driver,
     sha_of,
+    thin_out,
     trace_points,
 )
 
@@ -125,7 +126,7 @@ def put_source(folder: Path) -> Path:
 
 def kill_everywhere(driver: Path, scratch: Path, script: list[str], judge, template=None):
     """Kills at each call; judge(root, steps) says what is wrong. Returns (points, findings)."""
-    points = trace_points(driver, fresh(scratch / "clean", template), script)
+    points = thin_out(trace_points(driver, fresh(scratch / "clean", template), script))
     missed = []
 
     def kill(index: int, point: tuple[str, int]) -> str | None:
@@ -317,7 +318,7 @@ def trace_keeper(driver: Path, scratch: Path) -> list[tuple[str, int]]:
 
 
 def test_kill_at_each_call_of_the_background_thread(driver, strace, scratch):
-    points = trace_keeper(driver, scratch)
+    points = thin_out(trace_keeper(driver, scratch))
     names = {name for name, _ in points}
     assert {"fsync", "fdatasync", "unlinkat"} <= names, points
     missed = []

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from crash_tools import (
+    FULL,
     for_each,
     look,
     make_bytes,
@@ -19,7 +20,6 @@ from crash_tools import (
     state_of,
 )
 
-FULL = os.environ.get("ML_DASH_CRASH_FULL") == "1"
 SCRIPT = [
     "open",
     "save /m a.bin 100 1",
