@@ -111,18 +111,42 @@ def test_changed_bytes_never_arrive(cli, stored, first, out):
     assert Path("mine.png").read_text() == "mine"
 
 
-def test_a_name_must_not_leave_the_destination(cli, command, tmp_path):
-    """Views of other tools may say anything."""
-    folder = tmp_path / "hostile"
-    (folder / "files" / "1").mkdir(parents=True)
-    (folder / "escaped.txt").write_text("x")
-    (folder / "experiment.json").write_text('{"name":"e","project":"p"}')
-    (folder / "files" / ".files_metadata.json").write_text(
-        '{"files":[{"id":"1","path":"/../..","filename":"escaped.txt","sizeBytes":1,'
-        '"checksum":"2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}]}'
-    )
-    subprocess.run([command, "download", folder, "--all", "-o", "a/b"], check=False)
-    assert not (tmp_path / "escaped.txt").exists() and not (tmp_path / "a/escaped.txt").exists()
+def crc32c(data: bytes) -> int:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+def rewrite_record(folder: Path, name: str, old: bytes, new: bytes) -> None:
+    """Changes a file's record and its checksum, as somebody of bad will would."""
+    path = folder / ".mldash/records.jsonl"
+    lines = path.read_bytes().split(b"\n")
+    for i, line in enumerate(lines):
+        if b'"type":"file"' in line and name.encode() in line:
+            body = line[: line.rindex(b',"crc"')]
+            assert old in body
+            body = body.replace(old, new)
+            lines[i] = body + b',"crc":"%08x"}' % crc32c(body)
+    path.write_bytes(b"\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (b'"path":"/"', b'"path":"/../x"', ["--all", "-o", "a/b"]),
+        (b'"path":"/"', b'"path":"/x/../../../y"', ["**/notes.txt", "-o", "a/b"]),
+        (b'"filename":"notes.txt"', b'"filename":"../notes.txt"', ["--all", "-o", "a/b"]),
+    ],
+)
+def test_a_name_must_not_leave_the_destination(cli, first, old, new, words):
+    (first / "files/.files_metadata.json").unlink()
+    rewrite_record(first, "notes.txt", old, new)
+    done = cli("download", first, *words, code=3)
+    assert "leads out of the destination" in done.stderr
+    assert sorted(os.listdir()) in ([".ml-dash"], [".ml-dash", "a"])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -134,6 +134,17 @@ def test_many_logs_show_the_last(cli, tmp_path):
     assert [line["message"] for line in lines] == ["line 497", "line 498", "line 499"]
 
 
+def test_the_last_lines_of_a_very_long_log(cli, first):
+    """Longer than what is read at once."""
+    line = (
+        '{"sequenceNumber":%d,"timestamp":"2024-01-31T12:00:00Z","level":"info","message":"%d"}\n'
+    )
+    with open(first / "logs/logs.jsonl", "a") as stream:
+        stream.writelines(line % (i, i) for i in range(2, 100_002))
+    lines = cli.json("show", first, "--logs", "4")["logs"]
+    assert [line["message"] for line in lines] == ["99998", "99999", "100000", "100001"]
+
+
 def test_metrics_that_are_no_curves(cli, tmp_path):
     from ml_dash import Experiment
 

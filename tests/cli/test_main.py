@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -113,6 +114,12 @@ def test_a_name_of_two_needs_its_project(cli, root):
     os.rename(root / "other/second", root / "other/first")
     assert "2 experiments" in cli("list", "first", code=2).stderr
     assert cli("list", "other/first").stdout.startswith("NAME")
+
+
+def test_a_whole_name_is_not_the_end_of_another(cli, root):
+    shutil.copytree(root / "digits", root / "zoo/digits")
+    shown = cli.json("show", "digits/first")["experiment"]
+    assert shown["directory"] == str(root / "digits/first")
 
 
 def test_dash_is_the_second_choice(cli, root):
