@@ -193,7 +193,7 @@ def test_keyboard_interrupt_stops_a_long_save(run_python):
             main = os.getpid()
             threading.Timer(0.1, lambda: os.kill(main, signal.SIGINT)).start()
             try:
-                experiment.files("big.bin").save()
+                experiment.files("big.bin", progress=False).save()
             except KeyboardInterrupt:
                 print("interrupted", len(experiment.files.list()), experiment.verify()["findings"])
         """
