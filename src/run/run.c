@@ -210,7 +210,8 @@ static enum mld_error make_format_file(struct run *run)
     clock_format_iso(now, clock_now_us());
     int len = snprintf(text, sizeof text, "{\"version\":%d,\"id\":\"%s\",\"created\":\"%s\"}\n",
                        FORMAT_VERSION, id, now);
-    error = fs_create_file(run->dir_fd, FORMAT_FILE, text, (size_t)len, false);
+    /* Durable at once: a torn one would make the whole folder unreadable. */
+    error = fs_create_file(run->dir_fd, FORMAT_FILE, text, (size_t)len, true);
     return error == MLD_EEXISTS ? MLD_OK : error;
 }
 
