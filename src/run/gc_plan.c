@@ -135,7 +135,9 @@ static enum mld_error plan_name(struct planning *p, struct file_entry *newest)
             continue;
         if (!is_settled(p, f))
             break;
-        if (kept++ < newest->keep || state_has_alias(f))
+        bool stays = kept < newest->keep || state_has_alias(f);
+        kept += !f->damaged; /* a version that was lost does not stand in for an older one */
+        if (stays)
             continue;
         buf_clear(&path);
         name_file_path(&path, f->path, f->id, f->filename);

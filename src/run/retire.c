@@ -57,7 +57,11 @@ static enum mld_error retire_older(struct run *run, struct retired *r,
          f = f->older) {
         if (f->retired_by != NULL && kept >= item->keep)
             break; /* so are all older ones: no save looks at more than those since the last round */
-        if (!counts(f) || kept++ < item->keep || !f->mine || state_has_alias(f))
+        if (!counts(f))
+            continue;
+        bool stays = kept < item->keep || !f->mine || state_has_alias(f);
+        kept += !f->damaged; /* a version that was lost does not stand in for an older one */
+        if (stays)
             continue;
         if (!has_room(r))
             return MLD_ENOMEM;
