@@ -146,6 +146,8 @@ def test_error_of_each_call(driver, strace, scratch, name):
         assert code == 0
         reported.extend(steps.errors)
         found = judge(driver, root, script, steps)
+        if call in ("fsync", "fdatasync") and not steps.errors:
+            found = f"nobody was told; {found}"
         shutil.rmtree(root)
         return f"{error} of {call} number {n}: {found}" if found else None
 
