@@ -342,12 +342,12 @@ static int run_script(const char *root, char **commands, int n)
     (void)prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); /* strace may be attached later */
     for (int i = 0; i < n; i++) {
         do_step(&s, i, commands[i]);
-        if (strcmp(word(&s, 0), "open") == 0 && s.experiment == NULL && !again) {
-            i--; /* nothing goes without; the second time it has to work */
-            again = true;
-        } else if (s.experiment == NULL && strcmp(word(&s, 0), "begin") != 0) {
+        bool failed = strcmp(word(&s, 0), "open") == 0 && s.experiment == NULL;
+        if (failed && again)
             return 1;
-        }
+        if (failed)
+            i--; /* nothing goes without; the second time it has to work */
+        again |= failed;
     }
     do_close(&s);
     return 0;

@@ -43,6 +43,13 @@ SCRIPT = [
     "save /m a.bin 1000 7",
     "point loss 3",
     "end",
+    "close",
+    "open",
+    "save /m b.bin 900 8",
+    "params wd 3",
+    "gc",
+    "point loss 4",
+    "end",
 ]
 
 
@@ -171,6 +178,12 @@ class Recording:
             self.dir_syncs.setdefault(call.paths[0], []).append(self.now)
 
     on_fdatasync = on_fsync
+
+    def on_syncfs(self, call) -> None:
+        for inode in self.inodes:
+            inode.synced.append(self.now)
+        for folder in {c.folder for c in self.changes}:
+            self.dir_syncs.setdefault(folder, []).append(self.now)
 
     # ---- images ----
 
