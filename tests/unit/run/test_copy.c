@@ -4,12 +4,14 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 
 #include "run/copy.h"
 #include "run/hasher.h"
 
 static bool no_threads;
+static bool short_reads;
 
 /* Comes before the C library's, which is found behind it. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
@@ -21,8 +23,22 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
     return no_threads ? EAGAIN : real(thread, attributes, start, argument);
 }
 
-static const size_t sizes[] = {
-    0, 1, 4096, 16383, 16384, 16385, (1u << 20) - 1, 1u << 20, (1u << 20) + 1, (9u << 20) + 3};
+ssize_t pread(int fd, void *data, size_t len, off_t offset)
+{
+    return syscall(SYS_pread64, fd, data, short_reads && len > 1000 ? 1000 : len, offset);
+}
+
+static const size_t sizes[] = {0,
+                               1,
+                               4096,
+                               16383,
+                               16384,
+                               16385,
+                               (1u << 20) - 1,
+                               1u << 20,
+                               (1u << 20) + 1,
+                               (9u << 20) + 3,
+                               (40u << 20) + 1};
 
 static struct copy_options options_for(uint64_t total)
 {
@@ -44,7 +60,7 @@ static void check_copy(const struct scratch *scratch, size_t len, uint64_t expec
     expect_ok(copy_file(&result, in, out, "in", "out", &options));
     assert_int_equal(result.size_bytes, len);
     assert_string_equal(result.checksum, want);
-    assert_int_equal(pread(out, copy, len + 1, 0), len);
+    assert_int_equal(syscall(SYS_pread64, out, copy, len + 1, (off_t)0), len);
     assert_memory_equal(copy, bytes, len);
     expect_ok(copy_hash(&result, out, "out", &options));
     assert_int_equal(result.size_bytes, len);
@@ -67,6 +83,15 @@ static void test_without_a_thread_the_caller_hashes(void **state)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         check_copy(*state, sizes[i], sizes[i]);
     no_threads = false;
+}
+
+static void test_short_reads_lose_nothing(void **state)
+{
+    short_reads = true;
+    check_copy(*state, 5000, 5000);
+    check_copy(*state, 50000, 50000);
+    check_copy(*state, 2u << 20, 2u << 20);
+    short_reads = false;
 }
 
 static void test_a_wrong_expectation_changes_nothing(void **state)
@@ -131,6 +156,17 @@ static void test_more_than_the_limit_is_refused(void **state)
     expect_error(copy_file(&result, in, out, "in", "out", &options), MLD_ETOOLARGE, "in");
     close(in);
     close(out);
+}
+
+static void test_the_limit_counts_all_pieces(void **state)
+{
+    struct copy_options options = options_for(3u << 20);
+    struct copy_result result;
+    int in = open(make_source(*state, "in", 3u << 20), O_RDONLY | O_CLOEXEC);
+
+    options.max_bytes = (3u << 20) - 1;
+    expect_error(copy_hash(&result, in, "in", &options), MLD_ETOOLARGE, "in");
+    close(in);
 }
 
 static void test_failures_of_either_file_are_told(void **state)
@@ -221,11 +257,15 @@ int main(void)
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_without_a_thread_the_caller_hashes, scratch_setup,
                                         scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_short_reads_lose_nothing, scratch_setup,
+                                        scratch_teardown),
         cmocka_unit_test_setup_teardown(test_a_wrong_expectation_changes_nothing, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_progress_is_told_on_the_calling_thread, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_more_than_the_limit_is_refused, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_the_limit_counts_all_pieces, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_failures_of_either_file_are_told, scratch_setup,
                                         scratch_teardown),
