@@ -92,3 +92,8 @@ int scratch_count(const struct scratch *scratch, const char *path)
     closedir(dir);
     return count - 2; /* "." and ".." */
 }
+
+void scratch_left_out(const char *why)
+{
+    fprintf(stderr, "left out: %s\n", why);
+}

@@ -20,4 +20,8 @@ void scratch_expect(const struct scratch *scratch, const char *path, const char 
 /* How many entries the directory has; -1 when there is none. */
 int scratch_count(const struct scratch *scratch, const char *path);
 
+/* Says why a test cannot run here; the test returns then. (cmocka's skip() reads as a failure in
+ * TAP.) */
+void scratch_left_out(const char *why);
+
 #endif

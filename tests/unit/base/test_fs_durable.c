@@ -255,8 +255,10 @@ static void keeps_the_old_file_on_a_full_disk(void **state)
         _exit(run_on_a_full_disk(s));
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status));
-    if (WEXITSTATUS(status) == 77)
-        skip();
+    if (WEXITSTATUS(status) == 77) {
+        scratch_left_out("mounting is not allowed here");
+        return;
+    }
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
