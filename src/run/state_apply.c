@@ -207,10 +207,9 @@ static void apply_status(struct applying *a)
     const char *name = needed(a, "status");
     const char *at = text(a, "at");
     struct status_entry *e = own_status(a);
-    if (a->error != MLD_OK || e == NULL)
+    if (a->error != MLD_OK || e == NULL || !later(a, &e->stamp))
         return;
     e->status = status_from(name);
-    e->stamp = a->stamp;
     if (e->status != MLD_RUNNING)
         e->ended_at = at;
 }
@@ -218,10 +217,8 @@ static void apply_status(struct applying *a)
 static void apply_end(struct applying *a)
 {
     struct status_entry *e = own_status(a);
-    if (e == NULL)
-        return;
-    e->ended = true;
-    e->stamp = a->stamp;
+    if (e != NULL && later(a, &e->stamp))
+        e->ended = true;
 }
 
 static void apply_experiment(struct applying *a)
