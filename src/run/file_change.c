@@ -99,6 +99,23 @@ enum mld_error mld_file_update(struct mld_file **out, mld_experiment *e, const c
     return leave_with_file(out, run, f, finish(run));
 }
 
+/* Versions that `keep` was about to let go must not come back because the newest is deleted: they
+ * go with it. Those with an alias stay. */
+static enum mld_error delete_older(struct run *run, const struct file_entry *newest, int keep)
+{
+    int kept = 1;
+    enum mld_error error = MLD_OK;
+    if (keep == MLD_KEEP_ALL)
+        return MLD_OK;
+    for (struct file_entry *f = newest->older; f != NULL && error == MLD_OK; f = f->older) {
+        if (!state_is_listed(f) || f->deleted_at != NULL || kept++ < keep || state_has_alias(f))
+            continue;
+        begin(run, "delete", f->id);
+        error = finish(run);
+    }
+    return error;
+}
+
 enum mld_error mld_file_delete(struct mld_file **out, mld_experiment *e, const char *id)
 {
     struct run *run;
@@ -109,8 +126,13 @@ enum mld_error mld_file_delete(struct mld_file **out, mld_experiment *e, const c
     if (error != MLD_OK)
         return error;
     if (f->deleted_at == NULL) {
-        begin(run, "delete", f->id);
-        error = finish(run);
+        bool newest = state_newest(f->name) == f;
+        if (newest)
+            error = delete_older(run, f, f->keep == MLD_KEEP_DEFAULT ? e->keep : f->keep);
+        if (error == MLD_OK) {
+            begin(run, "delete", f->id);
+            error = finish(run);
+        }
     }
     return leave_with_file(out, run, f, error);
 }

@@ -368,3 +368,16 @@ def test_progress_option(experiment):
     with pytest.raises(ZeroDivisionError):
         experiment.files("big.bin", prefix="/again", progress=broken).save()
     assert len(experiment.files.list()) == 1
+
+
+def test_deleting_the_newest_brings_no_replaced_one_back(experiment):
+    """Whether the older version is retired already or not must make no difference."""
+    for content in (b"1", b"2", b"3"):
+        experiment.files.save_blob(content, to="a.bin", keep=1)
+    newest = experiment.files().list()[0]
+    experiment.files(file_id=newest["id"]).delete()
+    assert experiment.files().list() == []
+
+    kept = [experiment.files.save_blob(c, to="b.bin", keep="all") for c in (b"1", b"2")]
+    experiment.files(file_id=kept[1]["id"]).delete()
+    assert [f["id"] for f in experiment.files().list()] == [kept[0]["id"]]
