@@ -1,6 +1,9 @@
 #include "run/hasher.h"
 
+#include <assert.h>
 #include <signal.h>
+#include <stdlib.h>
+#include <string.h>
 
 enum mld_error hasher_begin(struct hasher *h)
 {
@@ -69,6 +72,42 @@ void hasher_put(struct hasher *h, const void *data, size_t len)
     pthread_mutex_unlock(&h->lock);
 }
 
+/* Copies the last piece before `end`, unless the thread has begun it. */
+static bool keep_piece(struct hasher *h, uint64_t end)
+{
+    if (end <= h->done + 1 || end <= h->kept)
+        return false;
+    unsigned slot = (end - 1) % HASHER_MAX_PIECES;
+    assert(h->pieces[slot].len <= HASHER_KEPT_BYTES);
+    unsigned char *copy = h->copies + (size_t)slot * HASHER_KEPT_BYTES;
+    memcpy(copy, h->pieces[slot].data, h->pieces[slot].len);
+    h->pieces[slot].data = copy;
+    return true;
+}
+
+void hasher_keep(struct hasher *h)
+{
+    if (!h->started)
+        return;
+    if (h->copies == NULL)
+        h->copies = malloc((size_t)HASHER_MAX_PIECES * HASHER_KEPT_BYTES);
+    if (h->copies == NULL) {
+        hasher_wait(h, 0);
+        return;
+    }
+    pthread_mutex_lock(&h->lock);
+    uint64_t end = h->put;
+    while (keep_piece(h, end)) { /* the last first: the thread comes from the other side */
+        end--;
+        pthread_mutex_unlock(&h->lock);
+        pthread_mutex_lock(&h->lock);
+    }
+    while (end > h->kept && h->done < end)
+        pthread_cond_wait(&h->changed, &h->lock);
+    h->kept = h->put;
+    pthread_mutex_unlock(&h->lock);
+}
+
 enum mld_error hasher_end(struct hasher *h, char out_hex[SHA256_HEX_LEN + 1])
 {
     hasher_wait(h, 0);
@@ -85,5 +124,7 @@ void hasher_free(struct hasher *h)
         pthread_join(h->thread, NULL);
     }
     h->started = false;
+    free(h->copies);
+    h->copies = NULL;
     sha256_free(&h->hash);
 }

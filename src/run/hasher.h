@@ -12,6 +12,7 @@
 
 #define HASHER_MAX_PIECES 8              /* that wait for the thread */
 #define HASHER_THREAD_BYTES (256u << 10) /* pieces from here on are worth a thread */
+#define HASHER_KEPT_BYTES (1u << 20)     /* the longest piece that hasher_keep copies */
 
 struct hasher {
     struct sha256 hash; /* the thread's while pieces wait */
@@ -25,6 +26,8 @@ struct hasher {
     } pieces[HASHER_MAX_PIECES];
     uint64_t put;
     uint64_t done;
+    uint64_t kept;         /* pieces before this one are done, or copied by hasher_keep */
+    unsigned char *copies; /* HASHER_MAX_PIECES of HASHER_KEPT_BYTES, or NULL */
     bool ending;
 };
 
@@ -35,6 +38,9 @@ enum mld_error hasher_begin(struct hasher *h);
 void hasher_put(struct hasher *h, const void *data, size_t len);
 /* Waits until at most `pieces` of those put are not done. */
 void hasher_wait(struct hasher *h, unsigned pieces);
+/* Gives the memory of all pieces back to the caller and waits for one of them at most: those that
+ * the thread has not begun are copied. Each is at most HASHER_KEPT_BYTES long. */
+void hasher_keep(struct hasher *h);
 /* Waits for all and writes 64 hex digits and NUL. */
 enum mld_error hasher_end(struct hasher *h, char out_hex[SHA256_HEX_LEN + 1]);
 /* Ends the thread and frees; a zeroed struct is fine. Not in a forked child that inherited it:

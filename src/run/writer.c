@@ -90,6 +90,22 @@ static enum mld_error go_to_offset(mld_writer *w)
     return MLD_OK;
 }
 
+/* Writes and hashes at once. What the hash has not come to, it goes on with after the return, while
+ * the caller prepares its next piece: torch computes a CRC of it first. */
+static enum mld_error write_hashed(mld_writer *w, const unsigned char *data, size_t len)
+{
+    enum mld_error error = MLD_OK;
+    while (len > 0 && error == MLD_OK) {
+        size_t piece = len < HASHER_KEPT_BYTES ? len : HASHER_KEPT_BYTES;
+        hasher_put(&w->hasher, data, piece);
+        error = fs_write_all(w->file.fd, data, piece, w->file.path.data);
+        data += piece;
+        len -= piece;
+    }
+    hasher_keep(&w->hasher);
+    return error;
+}
+
 enum mld_error mld_writer_write(mld_writer *w, const void *data, size_t len)
 {
     enum mld_error error = check(w);
@@ -100,10 +116,8 @@ enum mld_error mld_writer_write(mld_writer *w, const void *data, size_t len)
     if (error == MLD_OK)
         error = go_to_offset(w);
     if (error == MLD_OK) {
-        if (w->mode == MLD_SEQUENTIAL)
-            hasher_put(&w->hasher, data, len); /* a large piece: beside the write */
-        error = fs_write_all(w->file.fd, data, len, w->file.path.data);
-        hasher_wait(&w->hasher, 0);
+        error = w->mode == MLD_SEQUENTIAL ? write_hashed(w, data, len)
+                                          : fs_write_all(w->file.fd, data, len, w->file.path.data);
     }
     if (error != MLD_OK)
         return keep_failure(w, error);

@@ -166,3 +166,18 @@ def test_large_writes_release_the_gil(experiment):
     thread.join()
     writer.abandon()
     assert longest < seconds / 2
+
+
+def test_memory_is_the_caller_s_again_after_a_write(experiment):
+    """Hashing goes on after the return, of a copy."""
+    digest = hashlib.sha256()
+    with experiment.files._open_writer("large.bin") as writer:
+        for length in (1, 12_500_000, 300_000, (1 << 20) + 1, 70, 5_000_000, 1 << 20, 9_000_000):
+            data = bytearray(os.urandom(1000) * (length // 1000 + 1))[:length]
+            digest.update(data)
+            end, nothing = memoryview(data)[length // 2 :], bytes(length - length // 2)
+            writer.write(data)
+            end[:] = nothing
+    assert writer.record["checksum"] == digest.hexdigest()
+    record = experiment.verify()
+    assert record["findings"] == []
