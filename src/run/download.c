@@ -163,6 +163,18 @@ static enum mld_error destination_open(struct destination *d, const char *path,
     return error;
 }
 
+/* A rename puts a file in the place of anything: as root, of /dev/null, too. */
+static enum mld_error destination_check(const struct destination *d)
+{
+    struct stat st;
+    if (fstatat(d->dir_fd, d->name, &st, 0) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode))
+        return MLD_OK;
+    return error_set(MLD_EINVALID,
+                     "%s/%s is a device or pipe, which a download would replace; read the file and "
+                     "write its bytes there",
+                     d->dir, d->name);
+}
+
 /* Copies into the temporary file and checks; the caller puts it into place. */
 static enum mld_error copy_checked(struct source *s, struct destination *d,
                                    const struct mld_download_options *o)
@@ -207,6 +219,8 @@ enum mld_error mld_file_download(char **out_path, mld_experiment *e,
     enum mld_error error = source_open(&s, e, o);
     if (error == MLD_OK)
         error = destination_open(&d, o->destination, s.filename);
+    if (error == MLD_OK)
+        error = destination_check(&d);
     if (error == MLD_OK && o->refuse_existing && fs_exists(d.dir_fd, d.name))
         error =
             error_set(MLD_EEXISTS, "%s/%s exists already; name another destination", d.dir, d.name);
@@ -247,7 +261,14 @@ static enum mld_error stream_out(const struct source *s, mld_sink *sink, void *p
             break;
         sha256_update(&hash, data, len);
         offset += (off_t)len;
-        if (!sink(data, len, payload))
+        bool wanted = sink(data, len, payload);
+        if (!wanted && (uint64_t)offset > s->size) /* no room in it for what was added */
+            error =
+                error_set(MLD_ECHECKSUM,
+                          "the stored bytes of %s (id %s) have changed: there are more than the "
+                          "%llu recorded",
+                          s->filename, s->id, (unsigned long long)s->size);
+        else if (!wanted)
             error = error_set(MLD_EINTERRUPTED, "reading %s was stopped", s->filename);
     }
     if (error == MLD_OK)

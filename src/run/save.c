@@ -1,6 +1,7 @@
 /* Saving a file from a path or from memory. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -26,11 +27,38 @@ static enum mld_error copy_bytes(struct new_file *f, const struct copy_source *s
     return error;
 }
 
+/* Whether a file lies in the run folder, at any depth. */
+static enum mld_error is_inside(bool *out, int dir_fd, const char *path)
+{
+    struct stat run, above;
+    char *whole = realpath(path, NULL);
+    char *slash;
+    *out = false;
+    if (whole == NULL || fstat(dir_fd, &run) != 0) {
+        free(whole);
+        return error_set_errno(errno, "%s cannot be moved", path);
+    }
+    while (!*out && (slash = strrchr(whole, '/')) != NULL) {
+        *slash = '\0';
+        *out = stat(whole[0] == '\0' ? "/" : whole, &above) == 0 && above.st_ino == run.st_ino &&
+               above.st_dev == run.st_dev;
+    }
+    free(whole);
+    return MLD_OK;
+}
+
 /* A symlink would be linked instead of what it names, and a second name of the same file could
- * change the version later. */
-static enum mld_error check_movable(const struct copy_source *source)
+ * change the version later. The run folder's own files are its truth, or another version. */
+static enum mld_error check_movable(const struct new_file *f, const struct copy_source *source)
 {
     struct stat st;
+    bool inside;
+    enum mld_error error = is_inside(&inside, f->dir_fd, source->path);
+    if (error != MLD_OK)
+        return error;
+    if (inside)
+        return error_set(MLD_EINVALID, "%s is the experiment's own; save without move",
+                         source->path);
     if (lstat(source->path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_ino != source->st.st_ino ||
         st.st_dev != source->st.st_dev)
         return error_set(MLD_EINVALID,
@@ -97,7 +125,7 @@ static enum mld_error save_source(struct mld_file **out, struct new_file *f,
     enum mld_error error = new_file_check_size(f, (uint64_t)source->st.st_size);
     if (error == MLD_OK && o->move) {
         f->durable = true; /* the only copy is about to go */
-        error = check_movable(source);
+        error = check_movable(f, source);
     }
     if (error == MLD_OK)
         error = take_bytes(f, source, o, &result);

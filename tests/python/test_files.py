@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import stat
 import time
 
 import pytest
@@ -272,6 +273,17 @@ def test_download_destinations(experiment):
         files.download(to="there.txt/x.txt")
 
 
+def test_download_spares_devices_and_pipes(experiment):
+    files = experiment.files(file_id=experiment.files.save_text("text", to="x.txt")["id"])
+    os.mkfifo("pipe")
+    os.symlink("pipe", "link")
+    for destination in ("pipe", "link"):
+        with pytest.raises(InvalidInputError, match="device or pipe"):
+            files.download(to=destination)
+    assert stat.S_ISFIFO(os.lstat("pipe").st_mode)
+    assert os.path.islink("link")
+
+
 def test_changed_bytes_are_refused(experiment):
     record = experiment.files.save_blob(os.urandom(200_000), to="x.bin")
     stored = experiment._core.stored_path(record["id"])
@@ -287,6 +299,28 @@ def test_changed_bytes_are_refused(experiment):
     report = experiment.verify()
     assert report["losses"] == 1
     assert [f["problem"] for f in report["findings"] if f["loss"]] == ["checksum"]
+
+
+def test_grown_bytes_are_refused(experiment):
+    record = experiment.files.save_text("text", to="x.txt")
+    stored = experiment._core.stored_path(record["id"])
+    os.chmod(stored, 0o644)
+    with open(stored, "ab") as stream:
+        stream.write(b"more")
+    with pytest.raises(ChecksumError):
+        experiment.files.read_bytes("x.txt")
+    with pytest.raises(ChecksumError):
+        experiment.files.download("x.txt", to="out.txt")
+
+
+def test_move_spares_the_run_folder(experiment):
+    record = experiment.files.save_text("text", to="x.txt")
+    stored = experiment._core.stored_path(record["id"])
+    for own in (stored, os.path.join(experiment.directory, ".mldash", "records.jsonl")):
+        with pytest.raises(InvalidInputError, match="own"):
+            experiment.files(own, move=True, prefix="/moved").save()
+    assert experiment.files.read_text("x.txt") == "text"
+    assert experiment.verify()["losses"] == 0
 
 
 def test_move(experiment):
