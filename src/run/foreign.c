@@ -251,11 +251,13 @@ static bool is_ours(const struct run *run, const char *file, const struct view_e
 }
 
 static enum mld_error take_text(struct taking *t, const struct buf *text,
-                                enum mld_error (*take)(struct taking *t))
+                                enum mld_error (*take)(struct taking *t), bool *out_unreadable)
 {
+    *out_unreadable = false;
     enum mld_error error = json_parse(&t->doc, text->len == 0 ? "" : text->data, text->len);
     if (error == MLD_ENOMEM)
         return error;
+    *out_unreadable = text->len > 0 && error != MLD_OK;
     if (error != MLD_OK)
         return foreign_problem(t, 0, mld_error_message());
     if (json_root(&t->doc)->type != JSON_OBJECT)
@@ -263,14 +265,14 @@ static enum mld_error take_text(struct taking *t, const struct buf *text,
     return take(t);
 }
 
-enum mld_error foreign_take(struct run *run, const char *file, bool *out_taken)
+enum mld_error foreign_take(struct run *run, const char *file, enum foreign_news *out)
 {
     struct taking t = {.run = run, .file = file};
     const struct view_entry *known = views_known(run, file);
     struct buf text;
     size_t i = 0;
-    if (out_taken != NULL)
-        *out_taken = false;
+    bool unreadable = false;
+    *out = FOREIGN_NOTHING;
     if (is_ours(run, file, known))
         return MLD_OK;
     while (strcmp(VIEWS[i].file, file) != 0)
@@ -283,23 +285,22 @@ enum mld_error foreign_take(struct run *run, const char *file, bool *out_taken)
     if (error == MLD_ENOTFOUND)
         error = MLD_OK;
     else if (error == MLD_OK)
-        error = take_text(&t, &text, VIEWS[i].take);
+        error = take_text(&t, &text, VIEWS[i].take, &unreadable);
     else if (error != MLD_ENOMEM)
         error = foreign_problem(&t, 0, mld_error_message());
     json_doc_free(&t.doc);
     json_doc_free(&t.mine);
     buf_free(&text);
-    if (out_taken != NULL)
-        *out_taken = t.n_taken > 0;
+    *out = unreadable ? FOREIGN_UNREADABLE : t.n_taken > 0 ? FOREIGN_TAKEN : FOREIGN_NOTHING;
     return error;
 }
 
 static enum mld_error merge_view(struct run *run, const char *file)
 {
-    bool taken;
+    enum foreign_news news;
     int lock = views_lock(run, file);
-    enum mld_error error = foreign_take(run, file, &taken);
-    if (error == MLD_OK && taken && !run->read_only && strcmp(file, VIEW_EXPERIMENT) != 0)
+    enum mld_error error = foreign_take(run, file, &news);
+    if (error == MLD_OK && news == FOREIGN_TAKEN && !run->read_only && strcmp(file, VIEW_EXPERIMENT) != 0)
         error = views_write_one(run, file, MLD_RUNNING); /* opening writes the other one anyway */
     if (lock >= 0)
         close(lock);

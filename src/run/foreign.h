@@ -13,8 +13,12 @@
  * open, before the run is shared. */
 enum mld_error foreign_merge(struct run *run);
 
-/* One view, `file` as in views.h; the caller holds its lock. *out_taken (NULL: not wanted): there
- * was something new in it. */
-enum mld_error foreign_take(struct run *run, const char *file, bool *out_taken);
+enum foreign_news {
+    FOREIGN_NOTHING,
+    FOREIGN_TAKEN,
+    FOREIGN_UNREADABLE /* there are bytes, but they are no view */
+};
+/* One view, `file` as in views.h; the caller holds its lock. */
+enum mld_error foreign_take(struct run *run, const char *file, enum foreign_news *out);
 
 #endif

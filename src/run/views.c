@@ -220,11 +220,18 @@ enum mld_error views_write_one(struct run *run, const char *file, enum mld_statu
     return error;
 }
 
-/* Takes in what another tool changed, then writes. */
+/* Takes in what another tool changed, then writes. What does not read is put aside: perhaps
+ * somebody can make something of it. */
 static enum mld_error update(struct run *run, const char *file, enum mld_status status)
 {
+    char aside[PATH_MAX_BYTES];
+    enum foreign_news news;
     int lock = views_lock(run, file);
-    enum mld_error error = foreign_take(run, file, NULL);
+    enum mld_error error = foreign_take(run, file, &news);
+    if (error == MLD_OK && news == FOREIGN_UNREADABLE) {
+        snprintf(aside, sizeof aside, "%s.unreadable", file);
+        error = fs_rename(run->dir_fd, file, aside, true);
+    }
     if (error == MLD_OK)
         error = views_write_one(run, file, status);
     if (lock >= 0)
