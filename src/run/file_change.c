@@ -149,6 +149,12 @@ enum mld_error mld_file_restore(struct mld_file **out, mld_experiment *e, const 
     if (f->deleted_at != NULL) {
         begin(run, "restore", f->id);
         error = finish(run);
+        /* gc writes `removed` first and looks for a restore then; we do the same the other way
+         * round. One of us sees the other. */
+        if (error == MLD_OK)
+            error = run_refresh(run);
+        if (error == MLD_OK)
+            error = file_find_by_id(run, &f, id);
     }
     return leave_with_file(out, run, f, error);
 }
