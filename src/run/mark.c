@@ -1,6 +1,7 @@
 #include "run/mark.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -58,6 +59,13 @@ static const char *text_of(struct arena *arena, const struct json_doc *doc,
     return arena_strndup(arena, doc->text + node->start, node->len);
 }
 
+static bool read_crc(uint32_t *out, const char *text)
+{
+    char *end;
+    *out = (uint32_t)strtoul(text, &end, 16);
+    return strlen(text) == 8 && *end == '\0';
+}
+
 /* One stream's entry; false when it is not as written. */
 static bool read_stream(struct mark_stream *out, struct arena *arena, const struct json_doc *doc,
                         const struct json_node *key)
@@ -67,8 +75,7 @@ static bool read_stream(struct mark_stream *out, struct arena *arena, const stru
     int64_t length;
     out->stream = text_of(arena, doc, key);
     out->file = text_of(arena, doc, json_get(doc, entry, "file"));
-    if (out->stream == NULL || out->file == NULL || crc == NULL ||
-        sscanf(crc, "%8x", &out->crc) != 1 ||
+    if (out->stream == NULL || out->file == NULL || crc == NULL || !read_crc(&out->crc, crc) ||
         !json_int64(doc, json_get(doc, entry, "length"), &length) || length < 0)
         return false;
     out->length = (uint64_t)length;

@@ -56,7 +56,8 @@ static enum mld_error retire_older(struct run *run, struct retired *r,
     for (struct file_entry *f = (struct file_entry *)newest; f != NULL && error == MLD_OK;
          f = f->older) {
         if (f->retired_by != NULL && kept >= item->keep)
-            break; /* so are all older ones: no save looks at more than those since the last round */
+            break; /* so are all older ones: no save looks at more than those since the last round
+                    */
         if (!counts(f))
             continue;
         bool stays = kept < item->keep || !f->mine || state_has_alias(f);
