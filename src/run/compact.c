@@ -63,28 +63,34 @@ static const struct file_entry *file_of(const struct compaction *c)
     return map_get(&c->run->state.files, doc->text + id->start, id->len);
 }
 
+/* An `update` counts while one of its members is the last word. */
+static bool matters_as_update(const struct compaction *c, const struct file_entry *f,
+                              state_stamp stamp)
+{
+    const struct json_doc *doc = &c->run->doc;
+    const struct json_node *at = json_get(doc, json_root(doc), "at");
+    return f->description_stamp == stamp || f->tags_stamp == stamp || f->bindrs_stamp == stamp ||
+           f->metadata_stamp == stamp ||
+           (f->updated_at != NULL && at != NULL && json_equals(doc, at, f->updated_at));
+}
+
 /* Records about one file. All of a dead file go, if its first record is among those rewritten. */
 static bool matters_to_file(const struct compaction *c, const char *type, state_stamp stamp)
 {
-    const struct json_doc *doc = &c->run->doc;
-    const struct json_node *root = json_root(doc);
     const struct file_entry *f = file_of(c);
     if (f == NULL || f->stamp == 0)
         return true;
     if (f->slot == c->slot && is_dead(c->run, f))
         return false;
+    if (strcmp(type, "update") == 0)
+        return matters_as_update(c, f, stamp);
     if (strcmp(type, "delete") == 0 || strcmp(type, "restore") == 0)
         return f->deleted_stamp == stamp;
     if (strcmp(type, "retire") == 0 || strcmp(type, "unretire") == 0)
         return f->retired_stamp == stamp;
     if (strcmp(type, "removed") == 0 || strcmp(type, "unremoved") == 0)
         return f->removed_stamp == stamp;
-    if (strcmp(type, "update") != 0)
-        return true;
-    const struct json_node *at = json_get(doc, root, "at");
-    return f->description_stamp == stamp || f->tags_stamp == stamp || f->bindrs_stamp == stamp ||
-           f->metadata_stamp == stamp ||
-           (f->updated_at != NULL && at != NULL && json_equals(doc, at, f->updated_at));
+    return true; /* file, gone */
 }
 
 static bool matters_to_params(const struct compaction *c, state_stamp stamp)
@@ -211,8 +217,7 @@ static enum mld_error put_line(struct compaction *c, const struct old_shard *sha
         return error;
     if (error == MLD_OK && !matters(c))
         return MLD_OK;
-    if (error == MLD_OK &&
-        json_equals(doc, json_get(doc, json_root(doc), "type"), "stream")) {
+    if (error == MLD_OK && json_equals(doc, json_get(doc, json_root(doc), "type"), "stream")) {
         put_stream_line(c, line, len, shard->cursor->stream);
         return MLD_OK;
     }
@@ -333,8 +338,7 @@ static enum mld_error write_shard(struct compaction *c, uint64_t *bytes_freed)
     bool own = (int)c->slot == c->run->slot.number;
     shard_name(name, "records", c->slot, c->next_part);
     snprintf(path, sizeof path, RECORDS_DIR "/%s", name);
-    enum mld_error error =
-        fs_create_file(c->run->dir_fd, path, c->text.data, c->text.len, true);
+    enum mld_error error = fs_create_file(c->run->dir_fd, path, c->text.data, c->text.len, true);
     if (error == MLD_OK)
         error = own ? move_on(c, path) : rewrite_mark(c, path);
     for (size_t i = 0; error == MLD_OK && i < c->n_shards; i++) {

@@ -27,22 +27,23 @@ struct search {
     const char *current;
 };
 
-static bool is_run_folder(int root_fd, const char *dir)
+/* `dir` is "." or a path below the root. */
+static bool has_file(int root_fd, const char *dir, const char *file)
 {
     struct buf path;
-    bool found = false;
     buf_init(&path, MAX_PATH_BYTES + 64);
-    buf_printf(&path, "%s%sexperiment.json", strcmp(dir, ".") == 0 ? "" : dir,
-               strcmp(dir, ".") == 0 ? "" : "/");
-    found = fs_exists(root_fd, buf_text(&path));
-    if (!found) {
-        buf_clear(&path);
-        buf_printf(&path, "%s%s.mldash/format.json", strcmp(dir, ".") == 0 ? "" : dir,
-                   strcmp(dir, ".") == 0 ? "" : "/");
-        found = fs_exists(root_fd, buf_text(&path));
-    }
+    if (strcmp(dir, ".") != 0)
+        buf_printf(&path, "%s/", dir);
+    buf_puts(&path, file);
+    bool found = buf_check(&path, "path") == MLD_OK && fs_exists(root_fd, buf_text(&path));
     buf_free(&path);
     return found;
+}
+
+static bool is_run_folder(int root_fd, const char *dir)
+{
+    return has_file(root_fd, dir, "experiment.json") ||
+           has_file(root_fd, dir, ".mldash/format.json");
 }
 
 static enum mld_error add(struct search *s, const char *dir)
@@ -66,7 +67,7 @@ static enum mld_error add(struct search *s, const char *dir)
     if (strcmp(dir, ".") != 0) {
         if (path[root_len - 1] != '/')
             path[root_len++] = '/';
-        strcpy(path + root_len, dir);
+        memcpy(path + root_len, dir, strlen(dir)); /* the arena's memory is zeroed */
     }
     found->paths[found->public.count++] = path;
     return MLD_OK;

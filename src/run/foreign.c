@@ -242,7 +242,8 @@ static bool is_ours(const struct run *run, const char *file, const struct view_e
     const struct copy_options options = {.max_bytes = VIEW_MAX_BYTES};
     int fd;
     if (known == NULL || fs_stat(run->dir_fd, file, &st) != MLD_OK ||
-        (uint64_t)st.st_size != known->size || fs_open(&fd, run->dir_fd, file, O_RDONLY, 0) != MLD_OK)
+        (uint64_t)st.st_size != known->size ||
+        fs_open(&fd, run->dir_fd, file, O_RDONLY, 0) != MLD_OK)
         return false;
     bool same = copy_hash(&found, fd, file, &options) == MLD_OK &&
                 strcmp(found.checksum, known->checksum) == 0;
@@ -300,7 +301,8 @@ static enum mld_error merge_view(struct run *run, const char *file)
     enum foreign_news news;
     int lock = views_lock(run, file);
     enum mld_error error = foreign_take(run, file, &news);
-    if (error == MLD_OK && news == FOREIGN_TAKEN && !run->read_only && strcmp(file, VIEW_EXPERIMENT) != 0)
+    if (error == MLD_OK && news == FOREIGN_TAKEN && !run->read_only &&
+        strcmp(file, VIEW_EXPERIMENT) != 0)
         error = views_write_one(run, file, MLD_RUNNING); /* opening writes the other one anyway */
     if (lock >= 0)
         close(lock);

@@ -46,8 +46,7 @@ static enum mld_error announce(struct gc *gc)
         if (item->reason == GC_DELETED)
             error = write_record(gc->run, "removed", item->file, NULL);
         else if (item->reason == GC_EXCESS)
-            error =
-                write_record(gc->run, "retire", item->file, state_newest(item->file->name)->id);
+            error = write_record(gc->run, "retire", item->file, state_newest(item->file->name)->id);
     }
     return error;
 }
@@ -101,8 +100,7 @@ static enum mld_error remove_items(struct gc *gc)
         const struct gc_item *item = &gc->plan.items[i];
         if (item->dropped)
             continue;
-        enum mld_error error =
-            gc->dry_run ? MLD_OK : fs_unlink(gc->run->dir_fd, item->path);
+        enum mld_error error = gc->dry_run ? MLD_OK : fs_unlink(gc->run->dir_fd, item->path);
         if (error == MLD_ENOTFOUND)
             continue;
         if (error != MLD_OK) {

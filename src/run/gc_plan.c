@@ -47,9 +47,8 @@ static enum mld_error add(struct planning *p, enum gc_reason reason, const char 
 static enum slot_life life_of(struct gc_plan *plan, struct run *run, unsigned slot)
 {
     if (plan->life[slot] == 0) {
-        enum slot_life life = run_slot_is_gone(run, slot)
-                                  ? SLOT_GONE
-                                  : slot_life_of(run->dir_fd, slot, false);
+        enum slot_life life =
+            run_slot_is_gone(run, slot) ? SLOT_GONE : slot_life_of(run->dir_fd, slot, false);
         plan->life[slot] = (signed char)((int)life + 1);
     }
     return (enum slot_life)(plan->life[slot] - 1);
@@ -156,7 +155,7 @@ static enum mld_error plan_temporary(const char *name, unsigned char type, void 
     bool writers = strcmp(p->dir, ".mldash/writers") == 0;
     size_t len = strlen(name);
     if (type != DT_REG || !(tree_is_temporary(name) || (writers && name[0] == '.' && len > 4 &&
-                                                         strcmp(name + len - 4, ".tmp") == 0)))
+                                                        strcmp(name + len - 4, ".tmp") == 0)))
         return MLD_OK;
     if (strcmp(p->dir, ".") == 0)
         snprintf(path, sizeof path, "%s", name);

@@ -112,8 +112,8 @@ static enum mld_error find_writer(struct recovery *r, const char *path, uint64_t
     struct line_reader reader;
     struct line line;
     enum mld_error error = lines_open(&reader, r->run->dir_fd, path, 0);
-    while (error == MLD_OK && (error = lines_next(&reader, &line)) == MLD_OK &&
-           line.text != NULL && (uint64_t)line.offset < length) {
+    while (error == MLD_OK && (error = lines_next(&reader, &line)) == MLD_OK && line.text != NULL &&
+           (uint64_t)line.offset < length) {
         static const char STREAM[] = "{\"type\":\"stream\"";
         if (line.len > sizeof STREAM && memcmp(line.text, STREAM, sizeof STREAM - 1) == 0 &&
             json_parse(&r->doc, line.text, line.len) == MLD_OK)

@@ -45,8 +45,8 @@ bool run_slot_is_gone(struct run *run, unsigned slot)
     return life == SLOT_FREE || life == SLOT_GONE;
 }
 
-/* The part to begin the search at. gc may have removed earlier parts of records, and their names are
- * not used again: somebody may have read them up to an offset. */
+/* The part to begin the search at. gc may have removed earlier parts of records, and their names
+ * are not used again: somebody may have read them up to an offset. */
 static unsigned first_part(const struct run *run, const char *stem)
 {
     unsigned first = 0;

@@ -24,8 +24,8 @@ struct shard_cursor {
     char name[SHARD_NAME_MAX];
     char stream[ID_RANDOM_LEN + 1]; /* its id; "" until its first line was read */
     off_t offset;                   /* of the first byte not read yet */
-    bool mine;  /* this writer's own: never read, its records are applied when written */
-    bool ended; /* its last record is `end` */
+    bool mine;     /* this writer's own: never read, its records are applied when written */
+    bool ended;    /* its last record is `end` */
     bool replaced; /* gc put what matters of it into another shard */
     struct shard_cursor *next;
 };

@@ -478,8 +478,8 @@ static bool is_known_problem(const struct state *s, enum mld_problem problem, co
                              const char *detail)
 {
     const struct problem_entry *p = s->problems;
-    while (p != NULL && (p->problem != problem || strcmp(p->name, name) != 0 ||
-                         strcmp(p->detail, detail) != 0))
+    while (p != NULL &&
+           (p->problem != problem || strcmp(p->name, name) != 0 || strcmp(p->detail, detail) != 0))
         p = p->next;
     return p != NULL;
 }
@@ -546,14 +546,17 @@ static const struct {
     const char *type;
     void (*apply)(struct applying *a);
 } APPLIERS[] = {
-    {"file", apply_file},       {"stream", apply_stream},  {"series", apply_series},
-    {"params", apply_params},   {"update", apply_update},  {"delete", apply_delete},
-    {"restore", apply_delete},  {"retire", apply_retire},  {"unretire", apply_retire},
-    {"removed", apply_removed}, {"alias", apply_alias},    {"status", apply_status},
-    {"unremoved", apply_removed},
-    {"end", apply_end},         {"logs", apply_logs},      {"experiment", apply_experiment},
-    {"damaged", apply_damaged}, {"unsafe", apply_damaged}, {"checked", apply_checked},
-    {"view", apply_view},       {"gone", apply_gone},
+    {"file", apply_file},         {"stream", apply_stream},
+    {"series", apply_series},     {"params", apply_params},
+    {"update", apply_update},     {"delete", apply_delete},
+    {"restore", apply_delete},    {"retire", apply_retire},
+    {"unretire", apply_retire},   {"removed", apply_removed},
+    {"alias", apply_alias},       {"status", apply_status},
+    {"unremoved", apply_removed}, {"end", apply_end},
+    {"logs", apply_logs},         {"experiment", apply_experiment},
+    {"damaged", apply_damaged},   {"unsafe", apply_damaged},
+    {"checked", apply_checked},   {"view", apply_view},
+    {"gone", apply_gone},
 };
 
 enum mld_error state_apply(struct state *s, const struct json_doc *doc,

@@ -229,20 +229,30 @@ void shard_name(char out[SHARD_NAME_MAX], const char *stem, unsigned slot, unsig
         snprintf(out, SHARD_NAME_MAX, "%s.%u-%u.jsonl", stem, slot, part);
 }
 
+/* Reads digits; NULL when there are none, or more than a slot or part can have. */
+static const char *parse_number(const char *text, unsigned *out)
+{
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 6)
+        return NULL;
+    *out = (unsigned)strtoul(text, NULL, 10);
+    return text + digits;
+}
+
 bool shard_parse(const char *name, const char *stem, unsigned *out_slot, unsigned *out_part)
 {
     size_t stem_len = strlen(stem);
     unsigned slot = 0;
     unsigned part = 0;
-    int consumed = 0;
     char canonical[SHARD_NAME_MAX];
     if (strncmp(name, stem, stem_len) != 0)
         return false;
     const char *rest = name + stem_len;
-    if (strcmp(rest, ".jsonl") != 0 &&
-        (sscanf(rest, ".%4u-%6u.jsonl%n", &slot, &part, &consumed) != 2 || consumed == 0)) {
-        part = 0;
-        if (sscanf(rest, ".%4u.jsonl%n", &slot, &consumed) != 1 || consumed == 0)
+    if (strcmp(rest, ".jsonl") != 0) {
+        rest = rest[0] == '.' ? parse_number(rest + 1, &slot) : NULL;
+        if (rest != NULL && rest[0] == '-')
+            rest = parse_number(rest + 1, &part);
+        if (rest == NULL)
             return false;
     }
     shard_name(canonical, stem, slot, part); /* refuses "data.007.jsonl" and the like */

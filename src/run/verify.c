@@ -86,8 +86,8 @@ static enum mld_error note_files(struct verification *v)
     return MLD_OK;
 }
 
-/* What is known already: recorded as damaged or unsafe, cut at open, views that do not read. Garbled
- * lines are found again. Needs the lock. */
+/* What is known already: recorded as damaged or unsafe, cut at open, views that do not read.
+ * Garbled lines are found again. Needs the lock. */
 static enum mld_error report_known(struct verification *v)
 {
     enum mld_error error = MLD_OK;
@@ -130,8 +130,7 @@ static bool pass_progress(uint64_t done, uint64_t total, void *payload)
 {
     struct verification *v = payload;
     (void)total;
-    return v->progress == NULL ||
-           v->progress(v->done_bytes + done, v->total_bytes, v->payload);
+    return v->progress == NULL || v->progress(v->done_bytes + done, v->total_bytes, v->payload);
 }
 
 static enum mld_error check_files(struct verification *v)

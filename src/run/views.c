@@ -26,8 +26,8 @@ const struct view_entry *views_known(const struct run *run, const char *file)
     return view;
 }
 
-/* "experiment.json" has ".experiment.lock", "files/.files_metadata.json" "files/.files_metadata.lock",
- * "logs/.log_sequence" "logs/.log_sequence.lock". */
+/* "experiment.json" has ".experiment.lock", "files/.files_metadata.json"
+ * "files/.files_metadata.lock", "logs/.log_sequence" "logs/.log_sequence.lock". */
 static void lock_path(char out[PATH_MAX_BYTES], const char *file)
 {
     const char *slash = strrchr(file, '/');

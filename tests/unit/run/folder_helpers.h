@@ -39,7 +39,8 @@ static inline mld_experiment *open_with(const struct scratch *s, bool read_only,
 {
     mld_experiment *e = NULL;
     if (!read_only && faccessat(s->fd, "experiment.json", F_OK, 0) != 0)
-        scratch_write(s, "experiment.json", "{\"name\":\"run\",\"project\":\"proj\",\"folder\":null}");
+        scratch_write(s, "experiment.json",
+                      "{\"name\":\"run\",\"project\":\"proj\",\"folder\":null}");
     options.directory = s->path;
     options.read_only = read_only;
     expect_ok(mld_experiment_open(&e, &options));

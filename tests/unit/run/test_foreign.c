@@ -4,9 +4,9 @@
 #include <sys/file.h>
 
 #define FILES_VIEW "files/.files_metadata.json"
-#define ENTRY(id, path, name, more)                                                        \
-    "{\"id\":\"" id "\",\"path\":\"" path "\",\"filename\":\"" name "\",\"sizeBytes\":5,"  \
-    "\"checksum\":\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\","   \
+#define ENTRY(id, path, name, more)                                                         \
+    "{\"id\":\"" id "\",\"path\":\"" path "\",\"filename\":\"" name "\",\"sizeBytes\":5,"   \
+    "\"checksum\":\"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824\","    \
     "\"contentType\":\"text/plain\",\"uploadedAt\":\"2024-05-01T00:00:00Z\",\"updatedAt\":" \
     "\"2024-05-01T00:00:00.5Z\"" more "}"
 
@@ -66,10 +66,12 @@ static void check_odd_files(mld_experiment *e)
 static void test_odd_files(void **state)
 {
     const struct scratch *s = *state;
-    write_files_view(s, ENTRY("1", "", "metadata.json", "") "," ENTRY(
-                            "2", "models//best/", "a.txt",
-                            ",\"tags\":[\"t\",7],\"bindrs\":null,\"metadata\":{ \"k\": NaN }") ","
-                            ENTRY("3", "/", "d.txt", ",\"deletedAt\":\"2024-05-02T00:00:00Z\""));
+    write_files_view(s, ENTRY("1", "", "metadata.json",
+                              "") "," ENTRY("2", "models//best/", "a.txt",
+                                            ",\"tags\":[\"t\",7],\"bindrs\":null,\"metadata\":{ "
+                                            "\"k\": NaN }") "," ENTRY("3", "/", "d.txt",
+                                                                      ",\"deletedAt\":\"2024-05-"
+                                                                      "02T00:00:00Z\""));
     for_each_opening(s, check_odd_files);
 }
 
@@ -81,14 +83,21 @@ static void check_refused(mld_experiment *e)
     mld_file_list_free(files);
 }
 
+static const char UNSAFE[] = ENTRY("1", "/../..", "passwd", "") "," /* one a line */
+    ENTRY("2", "/", "..", "") ","                                   //
+    ENTRY("3", "/", "a/b", "") ","                                  //
+    ENTRY("../4", "/", "a", "") ","                                 //
+    ENTRY("5", "/", "a\\u0000b", "") ","                            //
+    ENTRY("", "/", "a", "") ","                                     //
+    ENTRY("7", "/", "", "") ","                                     //
+    ENTRY("8", "/a/./b", "a", "") ",17,{\"id\":12}";
+
 static void test_unsafe_files_are_left_out(void **state)
 {
     const struct scratch *s = *state;
-    write_files_view(
-        s, ENTRY("1", "/../..", "passwd", "") "," ENTRY("2", "/", "..", "") "," ENTRY(
-               "3", "/", "a/b", "") "," ENTRY("../4", "/", "a", "") "," ENTRY(
-               "5", "/", "a\\u0000b", "") "," ENTRY("", "/", "a", "") "," ENTRY("7", "/", "", "")
-               "," ENTRY("8", "/a/./b", "a", "") ",17,{\"id\":12}," ENTRY("9", "/", "good", ""));
+    char entries[4096];
+    snprintf(entries, sizeof entries, "%s,%s", UNSAFE, ENTRY("9", "/", "good", ""));
+    write_files_view(s, entries);
     scratch_write(s, "experiment.json", "{\"name\":\"run\",\"project\":\"proj\"}");
     mld_experiment *e = open_folder(s, true);
     assert_int_equal(problems_of(e), 10);
@@ -106,8 +115,8 @@ static void check_nothing_but_problems(mld_experiment *e)
 
 static void test_views_that_are_none(void **state)
 {
-    static const char *const TEXTS[] = {"", "{", "[]", "7", "{\"files\":{}}", "{\"files\":null}",
-                                        "{\"files\":[{]}", "\xff\xfe"};
+    static const char *const TEXTS[] = {
+        "", "{", "[]", "7", "{\"files\":{}}", "{\"files\":null}", "{\"files\":[{]}", "\xff\xfe"};
     const struct scratch *s = *state;
     scratch_mkdir(s, "files");
     scratch_write(s, "experiment.json", "{\"name\":\"run\",\"project\":\"proj\"}");

@@ -399,7 +399,8 @@ static void test_records_of_another_slot(void **state)
     const struct scratch *s = *state;
     struct saved last = {"", ""};
     mld_experiment *e = open_folder(s, false); /* slot 0 */
-    expect_ok(mld_flush(e)); /* without a second thread: a sanitizer's allocator may not be forked */
+    expect_ok(
+        mld_flush(e)); /* without a second thread: a sanitizer's allocator may not be forked */
     usleep(50 * 1000);
     in_dying_child(s, write_many_in_child, &last);
     char *id = read_text(s, "ids");

@@ -1,5 +1,5 @@
-/* A power loss is played by giving a killed writer the boot id of another boot, and damaging what it
- * had not made durable. */
+/* A power loss is played by giving a killed writer the boot id of another boot, and damaging what
+ * it had not made durable. */
 #include "run/folder_helpers.h"
 
 #include "base/clock.h"
@@ -122,7 +122,8 @@ static void test_after_another_boot(void **state)
     mld_report_free(report);
 }
 
-/* What was checked once is not checked again, but what a later writer finds is told by each open. */
+/* What was checked once is not checked again, but what a later writer finds is told by each open.
+ */
 static void test_only_once(void **state)
 {
     const struct scratch *s = *state;

@@ -98,7 +98,8 @@ static void test_files(void **state)
     expect_no_part(s, FILES_VIEW, old.id);
     expect_part(s, FILES_VIEW, new.id);
     expect_part(s, FILES_VIEW, deleted.id);
-    expect_part(s, FILES_VIEW, "\"experimentId\":\"proj/run\",\"path\":\"/m\",\"filename\":\"v.txt\"");
+    expect_part(s, FILES_VIEW,
+                "\"experimentId\":\"proj/run\",\"path\":\"/m\",\"filename\":\"v.txt\"");
     expect_part(s, FILES_VIEW, "\"sizeBytes\":3,");
     expect_part(s, FILES_VIEW, "\"deletedAt\":null");
     expect_no_part(s, FILES_VIEW, "\"deletedAt\":\"\"");
@@ -185,8 +186,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
     const struct CMUnitTest tests[] = {
-        T(test_experiment), T(test_prefix_instead_of_folder), T(test_parameters),
-        T(test_files),      T(test_series_and_logs),          T(test_what_is_right_stays),
+        T(test_experiment),
+        T(test_prefix_instead_of_folder),
+        T(test_parameters),
+        T(test_files),
+        T(test_series_and_logs),
+        T(test_what_is_right_stays),
         T(test_a_lost_view_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
