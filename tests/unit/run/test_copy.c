@@ -2,7 +2,9 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/fs.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -12,6 +14,8 @@
 
 static bool no_threads;
 static bool short_reads;
+static bool can_clone;
+static int clones;
 
 /* Comes before the C library's, which is found behind it. */
 int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
@@ -26,6 +30,28 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*
 ssize_t pread(int fd, void *data, size_t len, off_t offset)
 {
     return syscall(SYS_pread64, fd, data, short_reads && len > 1000 ? 1000 : len, offset);
+}
+
+/* A file system that can clone, for those who have none. */
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+    struct stat st;
+
+    va_start(arguments, request);
+    int source = va_arg(arguments, int);
+    va_end(arguments);
+    if (request != FICLONE || !can_clone) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    assert_int_equal(fstat(source, &st), 0);
+    off_t from = 0;
+    off_t to = 0;
+    while (from < st.st_size)
+        assert_true(copy_file_range(source, &from, fd, &to, (size_t)(st.st_size - from), 0) > 0);
+    clones++;
+    return 0;
 }
 
 static const size_t sizes[] = {0,
@@ -83,6 +109,17 @@ static void test_without_a_thread_the_caller_hashes(void **state)
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
         check_copy(*state, sizes[i], sizes[i]);
     no_threads = false;
+}
+
+static void test_a_clone_is_hashed_and_not_written(void **state)
+{
+    can_clone = true;
+    clones = 0;
+    check_copy(*state, (3u << 20) + 1, (3u << 20) + 1);
+    assert_int_equal(clones, 1);
+    check_copy(*state, 4096, 4096); /* not worth a try */
+    assert_int_equal(clones, 1);
+    can_clone = false;
 }
 
 static void test_short_reads_lose_nothing(void **state)
@@ -256,6 +293,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_every_byte_arrives_and_is_hashed, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_without_a_thread_the_caller_hashes, scratch_setup,
+                                        scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_a_clone_is_hashed_and_not_written, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_short_reads_lose_nothing, scratch_setup,
                                         scratch_teardown),
