@@ -11,25 +11,30 @@
 
 #define SCAN_BYTES (1u << 20)
 
-/* Closes the descriptor that was used longest ago, when as many are open as may be. */
-static void make_room(struct stream_set *set)
+/* Closes the descriptor that was used longest ago; false when none is open. */
+static bool close_oldest(struct stream_set *set)
 {
-    if (set->open_count < STREAM_MAX_OPEN)
-        return;
     struct stream *oldest = NULL;
     for (struct stream *s = set->first; s != NULL; s = s->next)
         if (s->fd >= 0 && (oldest == NULL || s->last_use < oldest->last_use))
             oldest = s;
+    if (oldest == NULL)
+        return false;
     /* Its lines were written already; what close() reports the keeper's fsync sees, too. */
-    if (oldest != NULL && fs_close(&oldest->fd, oldest->path) != MLD_OK)
+    if (fs_close(&oldest->fd, oldest->path) != MLD_OK)
         oldest->broken = true;
     set->open_count--;
+    return true;
 }
 
+/* Opens the stream's file. When the process has no descriptor left, those of other streams go. */
 static enum mld_error open_fd(struct stream_set *set, struct stream *s)
 {
-    make_room(set);
+    if (set->open_count >= STREAM_MAX_OPEN)
+        close_oldest(set);
     enum mld_error error = fs_open(&s->fd, set->dir_fd, s->path, O_RDWR | O_APPEND | O_CREAT, 0666);
+    while (error == MLD_EIO && close_oldest(set))
+        error = fs_open(&s->fd, set->dir_fd, s->path, O_RDWR | O_APPEND | O_CREAT, 0666);
     if (error == MLD_OK)
         set->open_count++;
     return error;
