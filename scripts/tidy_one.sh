@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs clang-tidy on one file: tidy_one.sh KEPT SETTINGS INCLUDES FILE. Findings are kept in a file of
-# KEPT, named after the content, that of the headers it includes and the settings; empty means clean.
+# Runs clang-tidy on one file: tidy_one.sh KEPT SETTINGS INCLUDES FILE. Findings are kept in a
+# file of KEPT, named after the content, that of the headers it includes and the settings; empty
+# means clean.
 set -euo pipefail
 kept=$1 settings=$2 includes=$3 file=$4
 root=$(cd "$(dirname "$0")/.." && pwd)

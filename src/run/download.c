@@ -153,12 +153,14 @@ static enum mld_error destination_open(struct destination *d, const char *path,
                                        const char *filename)
 {
     char random[ID_RANDOM_LEN + 1];
+    int fd = -1;
     split(d, path, filename);
     if (d->dir == NULL || d->name == NULL)
         return error_set(MLD_ENOMEM, "out of memory for downloading %s", filename);
     enum mld_error error = id_random(random);
     if (error == MLD_OK)
-        error = fs_open_root(&d->dir_fd, d->dir, true);
+        error = fs_open_root(&fd, d->dir, true);
+    d->dir_fd = fd;
     snprintf(d->temporary, sizeof d->temporary, ".ml-dash-%s.part", random);
     return error;
 }

@@ -32,21 +32,29 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+bool record_parse_crc(const char *text, uint32_t *out)
+{
+    uint32_t crc = 0;
+    for (size_t i = 0; i < 8; i++) {
+        int digit = hex_digit(text[i]);
+        if (digit < 0)
+            return false;
+        crc = crc << 4 | (uint32_t)digit;
+    }
+    *out = crc;
+    return true;
+}
+
 bool record_is_intact(const char *line, size_t len)
 {
+    uint32_t written;
     if (len < CRC_TAIL_LEN + 1)
         return false;
     const char *tail = line + len - CRC_TAIL_LEN;
     if (memcmp(tail, CRC_KEY, sizeof CRC_KEY - 1) != 0 || memcmp(line + len - 2, "\"}", 2) != 0)
         return false;
-    uint32_t written = 0;
-    for (size_t i = 0; i < 8; i++) {
-        int digit = hex_digit(tail[sizeof CRC_KEY - 1 + i]);
-        if (digit < 0)
-            return false;
-        written = written << 4 | (uint32_t)digit;
-    }
-    return crc32c(0, line, len - CRC_TAIL_LEN) == written;
+    return record_parse_crc(tail + sizeof CRC_KEY - 1, &written) &&
+           crc32c(0, line, len - CRC_TAIL_LEN) == written;
 }
 
 void record_put_text(struct buf *line, const char *key, const char *text)

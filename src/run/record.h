@@ -17,6 +17,8 @@ void record_begin(struct buf *line, const char *type, int64_t clock);
 void record_end(struct buf *line);
 /* True when the line (without its newline) ends with the right crc member. */
 bool record_is_intact(const char *line, size_t len);
+/* Reads the 8 hex digits of a CRC-32C; false when `text` begins with anything else. */
+bool record_parse_crc(const char *text, uint32_t *out);
 
 /* Members that are written alike by several records; NULL texts write null. */
 void record_put_text(struct buf *line, const char *key, const char *text);

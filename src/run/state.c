@@ -294,16 +294,30 @@ static enum mld_status worse(enum mld_status a, enum mld_status b)
     return a == MLD_COMPLETED || b == MLD_COMPLETED ? MLD_COMPLETED : MLD_RUNNING;
 }
 
+/* The writer that opened the run last; those that never said RUNNING (children, gc) do not count.
+ */
+static const struct status_entry *last_to_open(const struct state *s)
+{
+    const struct status_entry *last = NULL;
+    for (const struct status_entry *e = s->statuses; e != NULL; e = e->next)
+        if (e->status != MLD_UNKNOWN && (last == NULL || e->started > last->started))
+            last = e;
+    return last;
+}
+
+static bool any_alive(const struct state *s, state_is_alive *is_alive, void *payload)
+{
+    for (const struct status_entry *e = s->statuses; e != NULL; e = e->next)
+        if (!e->ended && is_alive(e->slot, payload))
+            return true;
+    return false;
+}
+
 struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload)
 {
     struct run_status out = {MLD_UNKNOWN, false, NULL, NULL};
-    const struct status_entry *last = NULL;
-    for (const struct status_entry *e = s->statuses; e != NULL; e = e->next) {
-        if (!e->ended && is_alive(e->slot, payload))
-            out.alive = true;
-        if (e->status != MLD_UNKNOWN && (last == NULL || e->started > last->started))
-            last = e;
-    }
+    const struct status_entry *last = last_to_open(s);
+    out.alive = any_alive(s, is_alive, payload);
     if (last == NULL)
         return out;
     out.started_at = last->started_at;
@@ -311,12 +325,11 @@ struct run_status state_status(const struct state *s, state_is_alive *is_alive, 
     if (out.alive)
         return out;
     for (const struct status_entry *e = s->statuses; e != NULL; e = e->next) {
-        if (e == last || e->stamp >= last->started) {
-            out.status = worse(out.status, e->status);
-            if (e->ended_at != NULL &&
-                (out.ended_at == NULL || strcmp(e->ended_at, out.ended_at) > 0))
-                out.ended_at = e->ended_at;
-        }
+        if (e != last && e->stamp < last->started)
+            continue;
+        out.status = worse(out.status, e->status);
+        if (e->ended_at != NULL && (out.ended_at == NULL || strcmp(e->ended_at, out.ended_at) > 0))
+            out.ended_at = e->ended_at;
     }
     if (out.status == MLD_RUNNING)
         out.ended_at = NULL;
