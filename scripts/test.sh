@@ -11,13 +11,12 @@
 parts=("$@")
 [ $# != 0 ] || parts=(asan release python cli compat crash lint examples)
 started=$(date +%s)
-results=$root/build/results
 work=$(mktemp -d)
+results=$work/results
 trap 'rm -rf "$work"' EXIT
 
 scripts/install.sh build demo test lint
 scripts/build.sh
-rm -rf "$results"
 mkdir -p "$results" "$work/home"
 
 # Tests see no settings and no display of the user's, and never ask a package index.
@@ -133,4 +132,6 @@ for part in "${parts[@]}"; do
 done
 
 section "result after $(($(date +%s) - started)) s"
-exec "$venv/bin/python" scripts/sum_results.py "$results"
+rm -rf build/results
+cp -r "$results" build/results
+"$venv/bin/python" scripts/sum_results.py "$results"
