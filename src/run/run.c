@@ -353,11 +353,7 @@ void run_forget_after_fork(struct run *run)
     if (run->slot.lock_fd >= 0)
         close(run->slot.lock_fd);
     run->slot.lock_fd = -1;
-    for (struct stream *s = run->streams.first; s != NULL; s = s->next) {
-        if (s->fd >= 0)
-            close(s->fd);
-        s->fd = -1;
-    }
+    stream_set_forget(&run->streams);
     keeper_forget(run->keeper);
     if (run->dir_fd >= 0)
         close(run->dir_fd);

@@ -1,9 +1,11 @@
 #include "run/stream.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fs.h"
@@ -11,32 +13,46 @@
 
 #define SCAN_BYTES (1u << 20)
 
-/* Closes the descriptor that was used longest ago; false when none is open. */
-static bool close_oldest(struct stream_set *set)
+/* Global: streams' descriptors of all runs of this process, so that many runs leave some for
+ * others. */
+static _Atomic int open_everywhere;
+
+/* Closes the descriptor that was used longest ago. */
+static void close_oldest(struct stream_set *set)
 {
     struct stream *oldest = NULL;
     for (struct stream *s = set->first; s != NULL; s = s->next)
         if (s->fd >= 0 && (oldest == NULL || s->last_use < oldest->last_use))
             oldest = s;
     if (oldest == NULL)
-        return false;
+        return;
     /* Its lines were written already; what close() reports the keeper's fsync sees, too. */
     if (fs_close(&oldest->fd, oldest->path) != MLD_OK)
         oldest->broken = true;
     set->open_count--;
-    return true;
+    open_everywhere--;
 }
 
-/* Opens the stream's file. When the process has no descriptor left, those of other streams go. */
+/* True when this run, or all together, hold what they may: half of what the process may open. */
+static bool is_crowded(const struct stream_set *set)
+{
+    struct rlimit limit;
+    int most = STREAM_MAX_OPEN;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 2 < (rlim_t)INT_MAX)
+        most = (int)limit.rlim_cur / 2;
+    return set->open_count >= STREAM_MAX_OPEN || set->open_count >= most / 2 ||
+           open_everywhere >= most;
+}
+
 static enum mld_error open_fd(struct stream_set *set, struct stream *s)
 {
-    if (set->open_count >= STREAM_MAX_OPEN)
+    if (is_crowded(set))
         close_oldest(set);
     enum mld_error error = fs_open(&s->fd, set->dir_fd, s->path, O_RDWR | O_APPEND | O_CREAT, 0666);
-    while (error == MLD_EIO && close_oldest(set))
-        error = fs_open(&s->fd, set->dir_fd, s->path, O_RDWR | O_APPEND | O_CREAT, 0666);
-    if (error == MLD_OK)
+    if (error == MLD_OK) {
         set->open_count++;
+        open_everywhere++;
+    }
     return error;
 }
 
@@ -77,8 +93,10 @@ static void stream_free(struct stream *s)
 {
     if (s == NULL)
         return;
-    if (s->fd >= 0)
+    if (s->fd >= 0) {
         close(s->fd);
+        open_everywhere--;
+    }
     free(s->path);
     free(s);
 }
@@ -211,6 +229,17 @@ enum mld_error stream_dup_fd(int *out_fd, const struct stream_set *set, const st
     if (*out_fd < 0)
         return error_set(MLD_EIO, "no descriptor left for making %s durable", s->path);
     return MLD_OK;
+}
+
+void stream_set_forget(struct stream_set *set)
+{
+    for (struct stream *s = set->first; s != NULL; s = s->next) {
+        if (s->fd < 0)
+            continue;
+        close(s->fd);
+        s->fd = -1;
+        open_everywhere--;
+    }
 }
 
 void stream_set_close(struct stream_set *set)

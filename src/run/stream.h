@@ -57,6 +57,8 @@ void stream_release_reserve(struct stream *s);
 /* A descriptor for the keeper to fsync: dup of the open one, or a new one. The caller closes it. */
 enum mld_error stream_dup_fd(int *out_fd, const struct stream_set *set, const struct stream *s);
 void stream_set_close(struct stream_set *set);
+/* In the child of fork(): only closes the descriptors. */
+void stream_set_forget(struct stream_set *set);
 
 /* The file name of a shard: shard_name(out, "data", 0, 0) is "data.jsonl"; slot 7: "data.7.jsonl";
  * its second part: "data.7-1.jsonl". */

@@ -338,3 +338,21 @@ def test_threads_and_close():
         core.close()
         for thread in threads:
             thread.join()
+
+
+def test_more_metrics_than_descriptors(run_python):
+    done = run_python(
+        """
+        import resource
+        from ml_dash import Experiment
+
+        with Experiment("baseline", "digits").run as experiment:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+            for step in range(2):
+                for i in range(100):
+                    experiment.metrics(f"m{i}").append(value=step)
+            experiment.files.save_blob(b"x", to="a.bin")
+            print(sum(len(experiment.metrics(f"m{i}").read()["data"]) for i in range(100)))
+        """
+    )
+    assert done.stdout == "200\n"
