@@ -510,7 +510,7 @@ static void apply_checked(struct applying *a)
     struct checked_entry *entry = arena_alloc(&a->s->arena, sizeof *entry);
     if (entry == NULL)
         a->error = state_no_memory();
-    if (a->error != MLD_OK)
+    if (entry == NULL || a->error != MLD_OK)
         return;
     *entry = (struct checked_entry){stream, (uint64_t)length, a->s->checked};
     a->s->checked = entry;
