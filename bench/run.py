@@ -148,8 +148,8 @@ def saves_4k(b):
         loop=lambda: b.loop("save", count, folder),
         mlflow=lambda: b.worker(PEERS, "saves_mlflow", folder=folder, count=count),
     )
-    r["mldash061_first_1000"] = b.worker(
-        CLIENT_061, "saves_mldash061", folder=folder, count=min(count, 1000)
+    r["mldash061_first_300"] = b.worker(
+        CLIENT_061, "saves_mldash061", folder=folder, count=min(count, 300)
     )
     for side in ("ours", "loop", "mlflow"):
         if "seconds" in r[side]:
