@@ -187,6 +187,24 @@ static bool matters(const struct compaction *c)
 
 /* --- the new shard --- */
 
+/* All shards of the slot that this one stands for, also those that its predecessors did. */
+static void put_replaced(const struct compaction *c, struct buf *line)
+{
+    json_put_key(line, "replaces");
+    buf_putc(line, '[');
+    for (const struct shard_cursor *s = c->run->cursors; s != NULL; s = s->next) {
+        bool replaced = s->replaced && s->origin.slot == c->slot;
+        for (size_t i = 0; i < c->n_shards; i++)
+            replaced = replaced || c->shards[i].cursor == s;
+        if (!replaced)
+            continue;
+        if (line->data[line->len - 1] != '[')
+            buf_putc(line, ',');
+        json_put_cstring(line, s->name);
+    }
+    buf_putc(line, ']');
+}
+
 /* A `stream` line with the new id, and, when it is the first, what it replaces. */
 static void put_stream_line(struct compaction *c, const char *line, size_t len, const char *old_id)
 {
@@ -197,12 +215,12 @@ static void put_stream_line(struct compaction *c, const char *line, size_t len, 
     char *id = memmem(copy.data, copy.len, old_id, ID_RANDOM_LEN);
     if (id != NULL)
         memcpy(id, c->stream, ID_RANDOM_LEN);
-    if (c->text.len == 0) {
-        const char *names[MAX_PARTS];
-        for (size_t i = 0; i < c->n_shards; i++)
-            names[i] = c->shards[i].cursor->name;
-        record_put_strings(&copy, "replaces", names, c->n_shards);
-    }
+    static const char REPLACES[] = ",\"replaces\":[";
+    char *old = memmem(copy.data, copy.len, REPLACES, sizeof REPLACES - 1);
+    if (old != NULL) /* it is the last member */
+        copy.len = (size_t)(old - copy.data);
+    if (c->text.len == 0)
+        put_replaced(c, &copy);
     record_end(&copy);
     buf_put(&c->text, copy.data, copy.len);
     buf_free(&copy);

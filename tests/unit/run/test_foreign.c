@@ -213,6 +213,28 @@ static void test_torn_views_are_put_aside(void **state)
     mld_experiment_close(e);
 }
 
+/* A view of the same size is told by its bytes. */
+static void test_a_change_of_the_same_size(void **state)
+{
+    const struct scratch *s = *state;
+    struct mld_field a = mld_integer("a", 1);
+    mld_experiment *e = open_folder(s, false);
+    expect_ok(mld_params_set(e, &a, 1));
+    end_folder(e);
+    char *text = read_text(s, "parameters.json");
+    memcpy(strstr(text, "\"a\":1"), "\"a\":2", 5);
+    scratch_write(s, "parameters.json", text);
+    free(text);
+    for (int i = 0; i < 3; i++) {
+        char *json;
+        e = open_folder(s, i != 1);
+        expect_ok(mld_params_get(&json, e));
+        assert_string_equal(json, "{\"a\":2}");
+        mld_free(json);
+        mld_experiment_close(e);
+    }
+}
+
 /* keep counts versions that this library saved; another tool's file is not ours to retire. */
 static void test_a_foreign_version_waits_for_gc(void **state)
 {
@@ -279,6 +301,7 @@ int main(void)
         T(test_bare_parameters),
         T(test_recorded_once),
         T(test_torn_views_are_put_aside),
+        T(test_a_change_of_the_same_size),
         T(test_a_foreign_version_waits_for_gc),
         T(test_waits_for_their_lock),
     };

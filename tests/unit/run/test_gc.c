@@ -368,6 +368,37 @@ static void test_records_are_rewritten(void **state)
     expect_state(s, &last);
 }
 
+/* Names of parts are not used again: a reader may have read one of that name up to an offset. */
+static void test_records_are_rewritten_again(void **state)
+{
+    const struct scratch *s = *state;
+    struct saved last;
+    mld_experiment *reader = NULL;
+    for (int round = 0; round < 2; round++) {
+        mld_experiment *e = open_folder(s, false);
+        write_many(e, &last);
+        end_folder(e);
+        if (reader == NULL)
+            reader = open_folder(s, true);
+        gc_folder(s);
+        assert_true(records_size(s) < 100000);
+    }
+    mld_experiment *e = open_folder(s, false);
+    struct saved more = save(e, "/", "more.txt", "m");
+    end_folder(e);
+    assert_false(is_there(s, ".mldash/records.jsonl"));
+    assert_false(is_there(s, ".mldash/records.0-1.jsonl"));
+    assert_true(is_there(s, ".mldash/records.0-2.jsonl"));
+    struct mld_file *file;
+    expect_ok(mld_file_get(&file, reader, more.id));
+    mld_file_free(file);
+    expect_ok(mld_file_find(&file, reader, "/", "model.bin", NULL));
+    assert_string_equal(file->id, last.id);
+    mld_file_free(file);
+    mld_experiment_close(reader);
+    expect_clean(s);
+}
+
 /* Killed when the new shard was there and the old one still, too. */
 static void test_a_kill_before_the_old_shard_went(void **state)
 {
@@ -436,9 +467,12 @@ static void test_a_run_goes_on_after_gc(void **state)
 
 /* --- a full disk --- */
 
+#define SMALL_FILES 60
+
 /* Returns 77 when the system lets us mount nothing. */
 static int on_full_disk(const struct scratch *s)
 {
+    struct mld_experiment_options all = MLD_EXPERIMENT_OPTIONS_INIT;
     char block[4096] = {0};
     if (unshare(CLONE_NEWNS | (geteuid() == 0 ? 0 : CLONE_NEWUSER)) != 0 ||
         mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
@@ -446,12 +480,16 @@ static int on_full_disk(const struct scratch *s)
         return 77;
     struct scratch full = *s;
     full.fd = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    mld_experiment *e = open_folder(&full, false);
+    all.keep = MLD_KEEP_ALL;
+    mld_experiment *e = open_with(&full, false, all);
     char *megabyte = malloc((1 << 20) + 1);
     memset(megabyte, 'x', 1 << 20);
     megabyte[1 << 20] = '\0';
     struct saved big = save(e, "/", "big.bin", megabyte);
+    struct saved small[SMALL_FILES];
     free(megabyte);
+    for (int i = 0; i < SMALL_FILES; i++)
+        small[i] = save(e, "/", "small.bin", "x");
     expect_ok(mld_flush(e));
     int fd = openat(full.fd, "ballast", O_WRONLY | O_CREAT | O_APPEND, 0666);
     while (write(fd, block, sizeof block) > 0)
@@ -462,9 +500,11 @@ static int on_full_disk(const struct scratch *s)
     options.filename = "more.bin";
     assert_int_equal(mld_file_save_bytes(NULL, e, block, sizeof block, &options), MLD_ENOSPACE);
     expect_ok(mld_file_delete(NULL, e, big.id));
+    for (int i = 0; i < SMALL_FILES; i++) /* more than fits into the last block of the records */
+        expect_ok(mld_file_delete(NULL, e, small[i].id));
     struct mld_report *report = gc(e, false, false, 0);
-    assert_int_equal(report->files_removed, 1);
-    assert_int_equal(report->bytes_freed, 1 << 20);
+    assert_int_equal(report->files_removed, 1 + SMALL_FILES);
+    assert_int_equal(report->bytes_freed, (1 << 20) + SMALL_FILES);
     mld_report_free(report);
     expect_ok(mld_file_save_bytes(NULL, e, block, sizeof block, &options));
     end_folder(e);
@@ -539,6 +579,7 @@ int main(void)
         T(test_strays_and_links_stay),
         T(test_temporary_files_and_empty_directories_go),
         T(test_records_are_rewritten),
+        T(test_records_are_rewritten_again),
         T(test_a_kill_before_the_old_shard_went),
         T(test_records_of_another_slot),
         T(test_a_run_goes_on_after_gc),
