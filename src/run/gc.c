@@ -67,13 +67,10 @@ static enum mld_error look_again(struct gc *gc)
             item->dropped = true;
         } else if (item->reason == GC_RETIRED && state_is_listed(item->file)) {
             item->dropped = true;
+        } else if (item->reason == GC_ORPHAN && item->orphan->kind != TREE_ORPHAN) {
+            item->dropped = true;
         }
     }
-    for (size_t i = 0; i < gc->tree.count; i++) /* an orphan that has a record by now */
-        for (size_t k = 0; gc->tree.items[i].kind == TREE_FILE && k < gc->plan.count; k++)
-            if (gc->plan.items[k].reason == GC_ORPHAN &&
-                strcmp(gc->plan.items[k].path, gc->tree.items[i].path) == 0)
-                gc->plan.items[k].dropped = true;
     return error;
 }
 

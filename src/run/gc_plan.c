@@ -114,6 +114,15 @@ static enum mld_error plan_file(struct planning *p, const struct tree_item *item
     return MLD_OK;
 }
 
+static enum mld_error plan_orphan(struct planning *p, const struct tree_item *item)
+{
+    size_t before = p->plan->count;
+    enum mld_error error = add(p, GC_ORPHAN, item->path, NULL);
+    if (p->plan->count > before)
+        p->plan->items[before].orphan = item;
+    return error;
+}
+
 /* True when the version counts for `keep`, and this writer may rely on it. */
 static bool is_settled(struct planning *p, const struct file_entry *f)
 {
@@ -190,7 +199,7 @@ enum mld_error gc_plan_make(struct gc_plan *plan, struct run *run, const struct 
         if (item->kind == TREE_FILE && item->type == DT_REG)
             error = plan_file(&p, item);
         else if (item->kind == TREE_ORPHAN && gc_plan_is_left(plan, run, item, rules))
-            error = add(&p, GC_ORPHAN, item->path, NULL);
+            error = plan_orphan(&p, item);
         else if (item->kind == TREE_TEMP && is_old(run, item->path, rules->orphan_age_s))
             error = add(&p, GC_TEMP, item->path, NULL);
     }

@@ -13,10 +13,11 @@ enum gc_reason {
 };
 struct gc_item {
     enum gc_reason reason;
-    const char *path;        /* below the run folder */
-    struct file_entry *file; /* NULL: orphans and temporary files */
-    uint64_t bytes;          /* that its removal frees */
-    bool dropped;            /* it stays after all */
+    const char *path;               /* below the run folder */
+    struct file_entry *file;        /* NULL: orphans and temporary files */
+    const struct tree_item *orphan; /* borrowed; NULL: none */
+    uint64_t bytes;                 /* that its removal frees */
+    bool dropped;                   /* it stays after all */
 };
 struct gc_plan {
     struct gc_item *items;
