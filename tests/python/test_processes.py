@@ -186,6 +186,7 @@ def test_keyboard_interrupt_stops_a_long_save(run_python):
         """
         import os, signal, threading
         from ml_dash import Experiment
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs
         with open("big.bin", "wb") as stream:
             stream.truncate(1_500_000_000)
         experiment = Experiment("a", "p")
