@@ -65,9 +65,8 @@ static enum mld_error look_again(struct gc *gc)
         } else if (item->reason == GC_EXCESS && state_has_alias(item->file)) {
             error = write_record(gc->run, "unretire", item->file, NULL);
             item->dropped = true;
-        } else if (item->reason == GC_RETIRED && state_is_listed(item->file)) {
-            item->dropped = true;
-        } else if (item->reason == GC_ORPHAN && item->orphan->kind != TREE_ORPHAN) {
+        } else if ((item->reason == GC_RETIRED && state_is_listed(item->file)) ||
+                   (item->reason == GC_ORPHAN && item->orphan->kind != TREE_ORPHAN)) {
             item->dropped = true;
         }
     }
