@@ -173,6 +173,14 @@ static enum mld_error remember(struct run *run, const char *file, size_t size, c
     return run_write_record(run, line);
 }
 
+/* Views from which changes of other tools are taken are durable before their record: else, after a
+ * power loss, an older view beside the newer record would look like another tool's work. */
+static bool is_merged(const char *file)
+{
+    return strcmp(file, VIEW_EXPERIMENT) == 0 || strcmp(file, VIEW_PARAMETERS) == 0 ||
+           strcmp(file, VIEW_FILES) == 0;
+}
+
 static enum mld_error replace(struct run *run, const char *file, const struct buf *text)
 {
     const struct view_entry *known = views_known(run, file);
@@ -190,7 +198,7 @@ static enum mld_error replace(struct run *run, const char *file, const struct bu
     if (known != NULL && known->size == text->len && strcmp(known->checksum, checksum) == 0 &&
         fs_stat(run->dir_fd, file, &st) == MLD_OK && (size_t)st.st_size == text->len)
         return MLD_OK; /* it says so already */
-    error = fs_replace_file(run->dir_fd, file, text->data, text->len, false);
+    error = fs_replace_file(run->dir_fd, file, text->data, text->len, is_merged(file));
     return error != MLD_OK ? error : remember(run, file, text->len, checksum);
 }
 
