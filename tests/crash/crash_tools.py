@@ -197,7 +197,12 @@ class State:
         self.params[name] = int(value)
 
     def do_delete(self, prefix, name):
-        version = self.newest(f"{prefix} {name}")
+        """With keep=1, versions that the newest replaced go with it, but for those with an alias."""
+        full = f"{prefix} {name}"
+        version = self.newest(full)
+        named = {sha for alias, sha in self.aliases.items() if alias.startswith(full + " ")}
+        for older in self.files[full]:
+            older["deleted"] = older["deleted"] or older["sha"] not in named
         version["deleted"] = True
         self.last_deleted = version
 
