@@ -197,7 +197,7 @@ class State:
         self.params[name] = int(value)
 
     def do_delete(self, prefix, name):
-        """With keep=1, versions that the newest replaced go with it, but for those with an alias."""
+        """With keep=1, versions that the newest replaced go with it, unless they have an alias."""
         full = f"{prefix} {name}"
         version = self.newest(full)
         named = {sha for alias, sha in self.aliases.items() if alias.startswith(full + " ")}
