@@ -33,10 +33,11 @@ enum mld_error new_file_check_size(const struct new_file *f, uint64_t size)
 {
     if (size <= f->max_bytes)
         return MLD_OK;
-    return error_set(MLD_ETOOLARGE,
-                     "%s: %" PRIu64 " bytes are over the limit of %" PRIu64
-                     "; raise max_file_bytes when opening the experiment",
-                     buf_text(&f->path), size, f->max_bytes);
+    return error_set(
+        MLD_ETOOLARGE,
+        "%s: %" PRIu64 " bytes are over the limit of %" PRIu64
+        "; raise it (max_file_bytes, in Python max_file_size) when opening the experiment",
+        buf_text(&f->path), size, f->max_bytes);
 }
 
 static enum mld_error encode_members(struct new_file *f, const struct mld_save_options *o,
