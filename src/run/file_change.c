@@ -1,20 +1,14 @@
 /* Changing records of files: update, delete, restore, aliases, duplicate. Bytes are not touched,
- * except that duplicate links or copies them. */
-#include <fcntl.h>
-#include <stdlib.h>
+ * except that duplicate copies them. */
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fs.h"
 #include "base/name.h"
 #include "mldash/file.h"
 #include "run/file_find.h"
 #include "run/file_snapshot.h"
 #include "run/options.h"
 #include "run/record.h"
-
-#define PATH_MAX_BYTES 4096
 
 /* Begins a record about a file at the present time. */
 static void begin(struct run *run, const char *type, const char *id)
