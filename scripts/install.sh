@@ -4,7 +4,8 @@
 # into .venv. What is there already is left alone: then neither root nor a network is needed.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-build_packages=(gcc g++ libc6-dev libssl-dev pkg-config python3 python3-dev python3-venv)
+build_packages=(gcc g++ libc6-dev libssl-dev libcurl4-openssl-dev libmicrohttpd-dev libjansson-dev
+  libsqlite3-dev libzstd-dev pkg-config python3 python3-dev python3-venv)
 demo_packages=(python3-numpy python3-matplotlib python3-sklearn python3-pil)
 test_packages=(libcmocka-dev make strace)
 lint_packages=()

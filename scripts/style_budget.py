@@ -29,8 +29,12 @@ LAYERS = {
     "include/mldash": [],
     "src/base": ["base"],
     "src/run": ["base", "run"],
-    "src/cli": ["base", "run", "cli"],
-    "python/ext": ["base", "run", "ext"],
+    "src/sync": ["base", "run", "sync"],
+    "src/meta": ["base", "meta"],
+    "src/blob": ["base", "blob"],
+    "src/server": ["base", "meta", "blob", "server"],
+    "src/cli": ["base", "run", "sync", "meta", "blob", "server", "cli"],
+    "python/ext": ["base", "run", "sync", "ext"],
 }
 DURABLE_FILES = re.compile(r"src/base/fs(_\w+)?\.c")
 DURABLE_CALLS = """rename renameat renameat2 fsync fdatasync syncfs sync openat2 link linkat

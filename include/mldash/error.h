@@ -42,7 +42,11 @@ extern "C" {
     X(MLD_EIO, "input or output failed", 500, StorageError)                          \
     X(MLD_ETIMEOUT, "took too long", 504, TimedOutError)                             \
     X(MLD_EINTERRUPTED, "interrupted", 499, InterruptedByUserError)                  \
-    X(MLD_ENOMEM, "out of memory", 503, OutOfMemoryError)
+    X(MLD_ENOMEM, "out of memory", 503, OutOfMemoryError)                            \
+    X(MLD_ECONFLICT, "changed by another meanwhile", 409, ConflictError)             \
+    X(MLD_EAUTH, "not logged in", 401, AuthenticationError)                          \
+    X(MLD_EUNAVAILABLE, "cannot be reached now", 503, RemoteUnavailable)             \
+    X(MLD_EBUSY, "too much at once", 429, BusyError)
 
 enum mld_error {
     MLD_OK = 0,

@@ -51,6 +51,18 @@ class NetworkError(MlDashError, ConnectionError):
     """The server could not be reached, or answered with an error."""
 
 
+class RemoteUnavailable(NetworkError, TimeoutError):
+    """The server did not answer in time, and what was asked for is only there."""
+
+
+class BusyError(NetworkError):
+    """The server has too much to do, or refuses more tries for now."""
+
+
+class ConflictError(MlDashError, RuntimeError):
+    """Somebody else changed it meanwhile."""
+
+
 class StorageError(MlDashError, OSError):
     """Reading or writing the run folder failed."""
 
