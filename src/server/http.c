@@ -13,7 +13,8 @@
 #include "base/id.h"
 #include "server/http_internal.h"
 
-#define CONNECTION_MEMORY_BYTES ((size_t)64 << 10) /* of the library, for head and pieces of bodies */
+#define CONNECTION_MEMORY_BYTES \
+    ((size_t)64 << 10) /* of the library, for head and pieces of bodies */
 #define QUICK_QUEUE 1024
 #define WAIT_MS 20
 
@@ -45,8 +46,10 @@ static enum mld_error check_origins(const struct http_options *options)
             return error_set(MLD_EINVALID, "a cross-origin of * would let every page use the "
                                            "server: name the origins, like https://example.org");
         if (host == NULL || host[3] == '\0' || strchr(host + 3, '/') != NULL)
-            return error_set(MLD_EINVALID, "'%s' is no origin: one is like https://example.org "
-                                           "or http://localhost:5173, without a path", origin);
+            return error_set(MLD_EINVALID,
+                             "'%s' is no origin: one is like https://example.org "
+                             "or http://localhost:5173, without a path",
+                             origin);
     }
     return MLD_OK;
 }
@@ -71,8 +74,8 @@ static enum mld_error take_options(struct http *h, const struct http_options *op
     if (error == MLD_OK)
         error = check_origins(options);
     if (error == MLD_OK)
-        error = own_texts(&h->names.origins, &h->arena, options->cors_origins,
-                          options->n_cors_origins);
+        error =
+            own_texts(&h->names.origins, &h->arena, options->cors_origins, options->n_cors_origins);
     if (error == MLD_OK)
         error = own_texts(&h->names.hosts, &h->arena, options->hosts, options->n_hosts);
     h->names.n_origins = options->n_cors_origins;

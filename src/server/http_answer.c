@@ -66,8 +66,8 @@ bool answer_make_locked(struct request *r)
         r->response = MHD_create_response_from_callback(r->length, STREAM_BLOCK_BYTES,
                                                         stream_reader, r, NULL);
     else
-        r->response = MHD_create_response_from_buffer(r->answer.len, r->answer.data,
-                                                      MHD_RESPMEM_PERSISTENT);
+        r->response =
+            MHD_create_response_from_buffer(r->answer.len, r->answer.data, MHD_RESPMEM_PERSISTENT);
     if (r->response == NULL)
         return false;
     answer_headers(r, add, r->response);

@@ -188,12 +188,29 @@ enum MHD_Result cycle_call(void *http, struct MHD_Connection *mhd, const char *u
     return result;
 }
 
+/* Why a request did not end as it should; NULL when it did. */
+static const char *note_of(const struct request *r, enum MHD_RequestTerminationCode code)
+{
+    if (code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->phase == PHASE_LINGER)
+        return NULL;
+    if (r->phase == PHASE_HEAD)
+        return "the head did not come whole, or was malformed";
+    if (atomic_load(&r->http->aborting))
+        return "the server stopped";
+    if (r->streamed && r->handler_over && r->written < r->length)
+        return "the handler stopped early";
+    return "the client went away, or was too slow";
+}
+
+static uint64_t bytes_out(const struct request *r)
+{
+    if (r->streamed)
+        return r->sent;
+    return r->answered && !r->is_head ? r->length : 0;
+}
+
 static void tell(struct request *r, enum MHD_RequestTerminationCode code)
 {
-    struct http *h = r->http;
-    bool whole = code == MHD_REQUEST_TERMINATED_COMPLETED_OK || r->phase == PHASE_LINGER;
-    int64_t ms = clock_monotonic_ms() - r->begun_ms;
-    uint64_t out = r->streamed ? r->sent : r->answered && !r->is_head ? r->length : 0;
     const struct log_request line = {
         .time_us = r->begun_us,
         .id = r->id,
@@ -201,17 +218,15 @@ static void tell(struct request *r, enum MHD_RequestTerminationCode code)
         .route = r->match.route ? r->match.route->path : NULL,
         .status = r->answered ? r->status : 0,
         .bytes_in = r->received,
-        .bytes_out = out,
-        .ms = ms,
+        .bytes_out = bytes_out(r),
+        .ms = clock_monotonic_ms() - r->begun_ms,
         .client = r->client,
         .user = r->admitted ? r->caller.username : NULL,
-        .note = whole                     ? NULL
-                : r->phase == PHASE_HEAD  ? "the head did not come whole, or was malformed"
-                : atomic_load(&h->aborting) ? "the server stopped"
-                                            : "the client went away, or was too slow",
+        .note = note_of(r, code),
     };
-    counts_request(h->counts, r->match.route, line.status, ms, r->received, out);
-    log_request(h->log, &line);
+    counts_request(r->http->counts, r->match.route, line.status, line.ms, line.bytes_in,
+                   line.bytes_out);
+    log_request(r->http->log, &line);
 }
 
 /* The request is over, or its connection is. A worker may still be at it. */

@@ -17,9 +17,12 @@
 #include "base/clock.h"
 #include "server/http_internal.h"
 
-#define MAX_ACCEPTS 64            /* in one go */
-#define CROWDED_MS 1000           /* idle time when places are few */
-#define ACCEPT_PAUSE_MS 100       /* after accept failed for want of descriptors */
+/* States of tcp_info.tcpi_state, which the kernel's headers do not name. */
+#define TCP_STATE_CLOSE 7
+#define TCP_STATE_CLOSE_WAIT 8
+#define MAX_ACCEPTS 64      /* in one go */
+#define CROWDED_MS 1000     /* idle time when places are few */
+#define ACCEPT_PAUSE_MS 100 /* after accept failed for want of descriptors */
 
 static void client_text(char out[64], const struct sockaddr *address)
 {
@@ -98,14 +101,24 @@ static bool is_crowded(const struct http *h)
     return atomic_load(&h->n_conns) >= h->options.max_connections / 8 * 7;
 }
 
-/* What the client has sent, or has confirmed to have received, in all. */
-static uint64_t progress(const struct conn *conn, enum turn turn)
+/* What the system knows of a connection. */
+struct look {
+    uint64_t bytes; /* that the client has sent, or (TURN_ANSWER) has confirmed to have received */
+    bool left;      /* the client has closed its side, and all that it sent was read */
+};
+
+static struct look look_at(const struct conn *conn, enum turn turn)
 {
     struct tcp_info info = {0};
     socklen_t len = sizeof info;
+    int unread = 0;
+    struct look look = {0};
     if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
-        return 0;
-    return turn == TURN_ANSWER ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
+        return look;
+    look.bytes = turn == TURN_ANSWER ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
+    if (info.tcpi_state == TCP_STATE_CLOSE_WAIT || info.tcpi_state == TCP_STATE_CLOSE)
+        look.left = ioctl(conn->fd, SIOCINQ, &unread) == 0 && unread == 0;
+    return look;
 }
 
 /* Nothing is on its way to the client: if an answer goes slowly, it is not the client. */
@@ -115,10 +128,9 @@ static bool has_received_all(const struct conn *conn)
     return ioctl(conn->fd, SIOCOUTQ, &waiting) == 0 && waiting == 0;
 }
 
-static bool is_slow(struct http *h, struct conn *conn, enum turn turn, int64_t now)
+static bool is_slow(struct http *h, struct conn *conn, enum turn turn, uint64_t bytes, int64_t now)
 {
     int64_t window = h->options.rate_window_ms;
-    uint64_t bytes = progress(conn, turn);
     if (turn == TURN_ANSWER && has_received_all(conn)) {
         conn->window_ms = now;
         conn->window_bytes = bytes;
@@ -132,40 +144,51 @@ static bool is_slow(struct http *h, struct conn *conn, enum turn turn, int64_t n
     return slow;
 }
 
-static bool is_idle_too_long(struct http *h, struct conn *conn, int64_t now, int64_t age)
+static bool is_idle_too_long(struct http *h, struct conn *conn, uint64_t bytes, int64_t now,
+                             int64_t age)
 {
     if (atomic_load(&h->closing) || age > h->options.idle_timeout_ms ||
         (age > CROWDED_MS && is_crowded(h)))
         return true;
     /* The window stands still until the first byte of a request comes. */
-    if (progress(conn, TURN_IDLE) == conn->window_bytes)
+    if (bytes == conn->window_bytes)
         conn->window_ms = now;
     return now - conn->window_ms > h->options.header_timeout_ms;
 }
 
+/* A client that is gone is late, too: the library misses its end when that was there already at the
+ * last read, and would wait for more. */
 static bool is_late(struct http *h, struct conn *conn, int64_t now)
 {
     enum turn turn = (enum turn)atomic_load(&conn->turn);
     int64_t since = atomic_load(&conn->since_ms);
     int64_t age = now - since;
-    if (since != conn->noted_ms) {
+    if (turn == TURN_SERVER)
+        return false;
+    struct look look = look_at(conn, turn);
+    if (since != conn->noted_ms || turn != conn->noted_turn) {
         conn->noted_ms = since;
+        conn->noted_turn = turn;
         conn->window_ms = now;
-        conn->window_bytes = turn == TURN_SERVER ? 0 : progress(conn, turn);
+        conn->window_bytes = look.bytes;
     }
+    if (turn == TURN_ANSWER)
+        return is_slow(h, conn, turn, look.bytes, now);
+    if (look.left)
+        return true;
     switch (turn) {
     case TURN_FRESH:
         return age > h->options.header_timeout_ms || (age > CROWDED_MS && is_crowded(h));
     case TURN_HEAD:
         return age > h->options.header_timeout_ms;
     case TURN_BODY:
-    case TURN_ANSWER:
-        return is_slow(h, conn, turn, now);
+        return is_slow(h, conn, turn, look.bytes, now);
     case TURN_LINGER:
         return age > HTTP_LINGER_MS;
     case TURN_IDLE:
-        return is_idle_too_long(h, conn, now, age);
+        return is_idle_too_long(h, conn, look.bytes, now, age);
     case TURN_SERVER:
+    case TURN_ANSWER:
         break;
     }
     return false;

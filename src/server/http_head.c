@@ -130,7 +130,10 @@ static bool match(struct request *r)
         error = route_query(&r->query, &r->n_query, &r->arena, query);
     if (error == MLD_OK)
         return true;
-    respond_status_locked(r, error == MLD_ENOTFOUND ? 404 : error == MLD_ENOMEM ? 503 : 400,
+    respond_status_locked(r,
+                          error == MLD_ENOTFOUND ? 404
+                          : error == MLD_ENOMEM  ? 503
+                                                 : 400,
                           error == MLD_ENOTFOUND ? "not_found"
                           : error == MLD_ENOMEM  ? "unavailable"
                                                  : "invalid",

@@ -37,9 +37,9 @@
 #include "server/http_ring.h"
 #include "server/http_route.h"
 
-#define HTTP_EARLY_BODY_BYTES (16u << 10)    /* smaller ones are read before they are admitted */
-#define HTTP_DISCARD_BYTES (256u << 10)      /* of a body that nobody wants, to keep a connection */
-#define HTTP_LINGER_MS 2000                  /* after an answer in the middle of a body */
+#define HTTP_EARLY_BODY_BYTES (16u << 10) /* smaller ones are read before they are admitted */
+#define HTTP_DISCARD_BYTES (256u << 10)   /* of a body that nobody wants, to keep a connection */
+#define HTTP_LINGER_MS 2000               /* after an answer in the middle of a body */
 #define HTTP_MEMORY_BYTES ((size_t)256 << 20) /* bodies and answers held in memory, of all */
 #define HTTP_MAX_RESPONSE_HEADERS 24
 #define HTTP_RATE_WINDOW_MS 10000
@@ -78,6 +78,7 @@ struct conn {
     _Atomic int64_t since_ms; /* when the turn began, monotonic */
     /* The gate's own notes. */
     int64_t noted_ms; /* since_ms of the turn that the window is about */
+    enum turn noted_turn;
     int64_t window_ms;
     uint64_t window_bytes;
     char client[64];
@@ -104,11 +105,11 @@ struct http {
     pthread_mutex_t conns_lock;
     struct conn *conns;
     _Atomic unsigned n_conns;
-    _Atomic unsigned active;  /* requests whose head is there and whose answer is not out */
-    _Atomic size_t memory;    /* of HTTP_MEMORY_BYTES */
-    _Atomic bool closing;     /* no new connections; answers close theirs */
-    _Atomic bool aborting;    /* nothing is waited for any more */
-    char id_prefix[17];       /* of request ids */
+    _Atomic unsigned active; /* requests whose head is there and whose answer is not out */
+    _Atomic size_t memory;   /* of HTTP_MEMORY_BYTES */
+    _Atomic bool closing;    /* no new connections; answers close theirs */
+    _Atomic bool aborting;   /* nothing is waited for any more */
+    char id_prefix[17];      /* of request ids */
     _Atomic uint64_t next_id;
 };
 
@@ -117,7 +118,7 @@ struct request {
     struct conn *conn;
     struct MHD_Connection *mhd;
     char id[40];
-    char client[64]; /* address, without port */
+    char client[64];  /* address, without port */
     int64_t begun_us; /* wall clock, for the log */
     int64_t begun_ms;
     const char *target_at; /* where the library has the target */
@@ -137,8 +138,8 @@ struct request {
     unsigned refs; /* the library's, and a worker's */
     enum phase phase;
     bool suspended;
-    bool gone;     /* the connection is closed; mhd and conn are not to be touched */
-    bool admitted; /* caller is filled */
+    bool gone;       /* the connection is closed; mhd and conn are not to be touched */
+    bool admitted;   /* caller is filled */
     bool wants_body; /* the handler called request_read */
     bool body_ended;
     bool handler_over;

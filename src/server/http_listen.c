@@ -25,8 +25,10 @@ static enum mld_error cut(const char *listen, char address[64], char port[8])
     }
     if (colon == NULL || end == NULL || end - begin >= 64 || strlen(colon + 1) > 5 ||
         !num_parse_int64(colon + 1, strlen(colon + 1), &number) || number < 0 || number > 65535)
-        return error_set(MLD_EINVALID, "cannot listen at '%s': ADDRESS:PORT is wanted, like "
-                                       "127.0.0.1:3000 or [::1]:3000", listen);
+        return error_set(MLD_EINVALID,
+                         "cannot listen at '%s': ADDRESS:PORT is wanted, like "
+                         "127.0.0.1:3000 or [::1]:3000",
+                         listen);
     memcpy(address, begin, (size_t)(end - begin));
     address[end - begin] = '\0';
     memcpy(port, colon + 1, strlen(colon + 1) + 1);
@@ -38,12 +40,15 @@ static enum mld_error bind_errno(int number, const char *listen)
     if (number == EADDRINUSE)
         return error_set(MLD_EEXISTS, "cannot listen at %s: another program does", listen);
     if (number == EACCES)
-        return error_set(MLD_EACCESS, "cannot listen at %s: ports below 1024 are the "
-                                      "administrator's", listen);
+        return error_set(MLD_EACCESS,
+                         "cannot listen at %s: ports below 1024 are the "
+                         "administrator's",
+                         listen);
     return error_set_errno(number, "cannot listen at %s", listen);
 }
 
-static enum mld_error open_socket(int *out_fd, const struct addrinfo *address, const char *listen_at)
+static enum mld_error open_socket(int *out_fd, const struct addrinfo *address,
+                                  const char *listen_at)
 {
     const int on = 1;
     int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -90,8 +95,10 @@ enum mld_error http_listen(struct http *h)
         return error;
     int result = getaddrinfo(address[0] ? address : NULL, port, &hints, &found);
     if (result != 0)
-        return error_set(MLD_EINVALID, "cannot listen at '%s': the address must be a number, like "
-                                       "127.0.0.1: %s", listen_at, gai_strerror(result));
+        return error_set(MLD_EINVALID,
+                         "cannot listen at '%s': the address must be a number, like "
+                         "127.0.0.1: %s",
+                         listen_at, gai_strerror(result));
     error = open_socket(&h->listen_fd, found, listen_at);
     if (error == MLD_OK) {
         h->port = bound_port(h->listen_fd);

@@ -8,51 +8,40 @@
 
 #define MAX_ANSWER_BYTES ((size_t)64 << 20)
 
+/* What codes are called in the protocol; the rest is "internal". */
+static const char *const error_names[] = {
+    [MLD_EINVALID] = "invalid",
+    [MLD_ENAME] = "name",
+    [MLD_ETOOLARGE] = "too_large",
+    [MLD_ENOTFOUND] = "not_found",
+    [MLD_ESUPERSEDED] = "superseded",
+    [MLD_EEXISTS] = "exists",
+    [MLD_ESTATE] = "state",
+    [MLD_ECHECKSUM] = "checksum",
+    [MLD_EACCESS] = "access",
+    [MLD_EAUTH] = "auth",
+    [MLD_ECONFLICT] = "conflict",
+    [MLD_ECHANGED] = "conflict",
+    [MLD_EBUSY] = "busy",
+    [MLD_ENOSPACE] = "no_space",
+    [MLD_EUNAVAILABLE] = "unavailable",
+    [MLD_ETIMEOUT] = "unavailable",
+    [MLD_ENOMEM] = "unavailable",
+    [MLD_EINTERRUPTED] = "unavailable",
+};
+
 static const char *error_name(enum mld_error code)
 {
-    switch (code) {
-    case MLD_EINVALID:
-        return "invalid";
-    case MLD_ENAME:
-        return "name";
-    case MLD_ETOOLARGE:
-        return "too_large";
-    case MLD_ENOTFOUND:
-        return "not_found";
-    case MLD_ESUPERSEDED:
-        return "superseded";
-    case MLD_EEXISTS:
-        return "exists";
-    case MLD_ESTATE:
-        return "state";
-    case MLD_ECHECKSUM:
-        return "checksum";
-    case MLD_EACCESS:
-        return "access";
-    case MLD_EAUTH:
-        return "auth";
-    case MLD_ECONFLICT:
-    case MLD_ECHANGED:
-        return "conflict";
-    case MLD_EBUSY:
-        return "busy";
-    case MLD_ENOSPACE:
-        return "no_space";
-    case MLD_EUNAVAILABLE:
-    case MLD_ETIMEOUT:
-    case MLD_ENOMEM:
-    case MLD_EINTERRUPTED:
-        return "unavailable";
-    default:
-        return "internal";
-    }
+    size_t i = (size_t)code;
+    bool named = i < sizeof error_names / sizeof error_names[0] && error_names[i];
+    return named ? error_names[i] : "internal";
 }
 
 static unsigned error_status(enum mld_error code)
 {
     switch (code) {
-#define RESPOND_STATUS(name, words, status, exception)                                             \
-    case name:                                                                                     \
+#define RESPOND_STATUS(name, words, status, exception) \
+    case name:                                         \
         return status;
         MLD_ERRORS(RESPOND_STATUS)
 #undef RESPOND_STATUS

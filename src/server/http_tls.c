@@ -21,8 +21,8 @@ static enum mld_error read_file(const char **out, struct arena *arena, const cha
         return error_set_errno(errno, "could not read %s", path);
     buf_init(&text, MAX_PEM_BYTES + 1);
     room = buf_reserve(&text, MAX_PEM_BYTES);
-    enum mld_error error = room ? fs_pread(fd, room, MAX_PEM_BYTES, 0, &len, path)
-                                : buf_check(&text, path);
+    enum mld_error error =
+        room ? fs_pread(fd, room, MAX_PEM_BYTES, 0, &len, path) : buf_check(&text, path);
     if (error == MLD_OK && len == MAX_PEM_BYTES)
         error = error_set(MLD_ETOOLARGE, "%s is too large for a PEM file", path);
     if (error == MLD_OK) {

@@ -45,8 +45,7 @@ static bool admit(struct request *r)
         .experiment_id = param_or_null(r, "experiment"),
         .client = r->client,
     };
-    enum mld_error error =
-        access_decide(&r->caller, &r->arena, r->http->server, &question);
+    enum mld_error error = access_decide(&r->caller, &r->arena, r->http->server, &question);
     if (error != MLD_OK) {
         respond_error(r, error, NULL);
         return false;

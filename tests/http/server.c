@@ -62,9 +62,9 @@ static void get_me(struct request *r)
 
 static void get_item(struct request *r)
 {
-    respond_json(r, 200,
-                 json_pack("{s:s, s:s*}", "item", request_param(r, "item"), "q",
-                           request_query(r, "q")));
+    respond_json(
+        r, 200,
+        json_pack("{s:s, s:s*}", "item", request_param(r, "item"), "q", request_query(r, "q")));
 }
 
 static void get_rest(struct request *r)
@@ -123,8 +123,7 @@ static void put_upload(struct request *r)
     sha256_end(&hash, hex);
     sha256_free(&hash);
     if (error == MLD_OK)
-        respond_json(r, 200,
-                     json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "sha256", hex));
+        respond_json(r, 200, json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "sha256", hex));
 }
 
 /* Refuses by Content-Length, before a byte of the body. */
@@ -248,18 +247,24 @@ static int set(struct settings *s, const char *name, const char *value)
         const char *name;
         unsigned *into;
     } numbers[] = {
-        {"threads", &s->http.threads},           {"quick", &s->http.quick_workers},
-        {"stream", &s->http.stream_workers},     {"connections", &s->http.max_connections},
-        {"header_ms", &s->http.header_timeout_ms}, {"idle_ms", &s->http.idle_timeout_ms},
-        {"rate", &s->http.min_bytes_per_s},      {"window_ms", &s->http.rate_window_ms},
+        {"threads", &s->http.threads},
+        {"quick", &s->http.quick_workers},
+        {"stream", &s->http.stream_workers},
+        {"connections", &s->http.max_connections},
+        {"header_ms", &s->http.header_timeout_ms},
+        {"idle_ms", &s->http.idle_timeout_ms},
+        {"rate", &s->http.min_bytes_per_s},
+        {"window_ms", &s->http.rate_window_ms},
         {"grace_ms", &s->grace_ms},
     };
     const struct {
         const char *name;
         const char **into;
     } texts[] = {
-        {"listen", &s->http.listen},     {"certificate", &s->http.tls_certificate},
-        {"key", &s->http.tls_key},       {"log", &s->http.log_path},
+        {"listen", &s->http.listen},
+        {"certificate", &s->http.tls_certificate},
+        {"key", &s->http.tls_key},
+        {"log", &s->http.log_path},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         if (strcmp(numbers[i].name, name) == 0) {
