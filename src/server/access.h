@@ -3,8 +3,8 @@
  *
  * A token is one of ours (opaque, kept hashed) or a JWT signed with JWT_SECRET (HS256). No token, a
  * wrong, an expired or a revoked one: MLD_EAUTH, always with the same words. A namespace or
- * experiment that is not there and one that the caller may not see: the same MLD_ENOTFOUND. One that
- * the caller may see but not change so: MLD_EACCESS. */
+ * experiment that is not there and one that the caller may not see: the same MLD_ENOTFOUND. One
+ * that the caller may see but not change so: MLD_EACCESS. */
 #ifndef SERVER_ACCESS_H
 #define SERVER_ACCESS_H
 

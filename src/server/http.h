@@ -111,7 +111,8 @@ void respond_error(struct request *r, enum mld_error code, const char *field);
  * {"error":"diverged","message":...,...}. */
 void respond_problem(struct request *r, unsigned status, const char *error, const char *message,
                      json_t *more);
-void response_header(struct request *r, const char *name, const char *value); /* before the answer */
+void response_header(struct request *r, const char *name,
+                     const char *value); /* before the answer */
 
 /* A long answer piece by piece: begin with its whole length, write all of it. respond_write blocks
  * while the client is slow; MLD_EUNAVAILABLE: it went away, just return. A handler that returns
@@ -122,7 +123,7 @@ enum mld_error respond_write(struct request *r, const void *data, size_t len);
 
 /* Starting and stopping. */
 struct http_options {
-    const char *listen; /* "127.0.0.1:3000", "[::1]:0" (any port), "unix" is not offered */
+    const char *listen;          /* "127.0.0.1:3000", "[::1]:0" (any port), "unix" is not offered */
     const char *tls_certificate; /* PEM files; NULL: no TLS */
     const char *tls_key;
     const char *const *cors_origins; /* exact origins; none: no cross-origin answers */
@@ -130,10 +131,10 @@ struct http_options {
     const char *const *hosts; /* accepted Host names besides loopback ones and the listen address;
                                  none: any when listening beyond loopback */
     size_t n_hosts;
-    unsigned threads;         /* of libmicrohttpd; 0: 2 */
-    unsigned quick_workers;   /* 0: 8 */
-    unsigned stream_workers;  /* 0: 32 */
-    unsigned max_connections; /* 0: 4096 */
+    unsigned threads;           /* of libmicrohttpd; 0: 2 */
+    unsigned quick_workers;     /* 0: 8 */
+    unsigned stream_workers;    /* 0: 32 */
+    unsigned max_connections;   /* 0: 4096 */
     unsigned header_timeout_ms; /* 0: 10 s from the first byte to the end of the head */
     unsigned idle_timeout_ms;   /* 0: 60 s between requests */
     unsigned min_bytes_per_s;   /* 0: 1024, over 10 s, of a body in either direction */
