@@ -68,8 +68,8 @@ enum mld_error password_hash(char out[PASSWORD_TEXT_MAX], const char *password)
     unsigned char salt[SALT_BYTES], hash[HASH_BYTES];
     size_t len = strlen(password);
     if (len < PASSWORD_MIN_BYTES || len > PASSWORD_MAX_BYTES)
-        return error_set(MLD_EINVALID, "a password has %d to %d bytes, not %zu",
-                         PASSWORD_MIN_BYTES, PASSWORD_MAX_BYTES, len);
+        return error_set(MLD_EINVALID, "a password has %d to %d bytes, not %zu", PASSWORD_MIN_BYTES,
+                         PASSWORD_MAX_BYTES, len);
     if (RAND_bytes(salt, sizeof salt) != 1 || !derive(password, salt, hash))
         return error_set(MLD_ENOMEM, "the password could not be hashed");
     memcpy(out, prefix, sizeof prefix);
