@@ -202,7 +202,10 @@ static const struct json_node *find_member(const struct json_doc *doc,
 
     while (index < object->next) {
         const struct json_node *member = &doc->nodes[index];
-        if (member->len == len || member->escaped || key->escaped) {
+        if (!member->escaped && !key->escaped) {
+            if (member->len == len && memcmp(doc->text + member->start, key->p, len) == 0)
+                found = member + 1;
+        } else {
             struct reader name = reader_of(doc, member);
             if (readers_equal(&name, key))
                 found = member + 1;

@@ -20,6 +20,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "server/accounts.h"
 
 #define HTTP_RING_BYTES (512u << 10)
 #define HTTP_MAX_HEADER_BYTES (32u << 10) /* of one request's head, all in all */
@@ -90,7 +91,6 @@ enum mld_error request_read(struct request *r, void *data, size_t capacity, size
 enum mld_error request_read_all(struct request *r, void *data, size_t len);
 
 /* Who asks, and for what, as access.h resolved it. */
-enum role { ROLE_NONE, ROLE_READER, ROLE_WRITER, ROLE_OWNER };
 struct caller {
     const char *user_id; /* NULL: nobody (public routes) */
     const char *username;
