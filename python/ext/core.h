@@ -18,7 +18,7 @@
  * writing it. */
 #define CORE_SMALL_BYTES ((size_t)64 * 1024)
 
-#define CORE_ERROR_COUNT (MLD_ENOMEM + 1)
+#define CORE_ERROR_COUNT (MLD_EBUSY + 1)
 
 /* The keys of a flat file object, in its order; X(member of core_state, key). */
 #define CORE_FILE_KEYS(X)            \

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _TORCH_OPTIONS = ("pickle_module", "pickle_protocol", "_use_new_zipfile_serialization")
 # Copies in memory at a time: one that is being written and the next.
 _COPIES = 2
+_COPY_THREADS = 4
 
 
 class BackgroundSave:
@@ -152,17 +153,24 @@ def _save_in_background(
         copies = [_copy(torch, obj)]
         writer = files._open_writer(name, **record)
         handle = BackgroundSave(os.fspath(name))
-        arguments = (torch, writer, copies, how, slots, handle._future)
+        # torch holds the GIL while it checks a tensor's bytes, tens of milliseconds at a time: the
+        # thread begins when the call is about to return.
+        begin = threading.Event()
+        arguments = (begin, torch, writer, copies, how, slots, handle._future)
         # Not a daemon: the interpreter waits for it before it ends.
         threading.Thread(target=_run, args=arguments, name=f"save of {name}").start()
     except BaseException:
         slots.release()
         raise
-    files._register_background(handle)
-    return handle
+    try:
+        files._register_background(handle)
+        return handle
+    finally:
+        begin.set()
 
 
 def _run(
+    begin: threading.Event,
     torch: Any,
     writer: Any,
     copies: list[Any],
@@ -171,6 +179,7 @@ def _run(
     future: concurrent.futures.Future[FileDict],
 ) -> None:
     outcome: Any
+    begin.wait()
     try:
         with writer:
             _write(torch, writer, copies[0], how)
@@ -193,6 +202,7 @@ def _copy(torch: Any, obj: Any) -> Any:
     pickler = _Pickler(pickled, pickle.HIGHEST_PROTOCOL)
     pickler.storages = storages
     pickler.dump(obj)
+    storages.copy_all()
     pickled.seek(0)
     unpickler = _Unpickler(pickled)
     unpickler.storages = storages
@@ -217,10 +227,12 @@ class _Storages:
     """Copies of storages on the CPU, one for each, however many tensors are views of it."""
 
     def __init__(self, torch: Any) -> None:
+        self._torch = torch
         self._typed = torch.storage.TypedStorage
         self._is_storage = torch.is_storage
         # By address; the original is kept, so that no other comes to lie there meanwhile.
-        self._copies: dict[int, tuple[Any, Any]] = {}
+        self._originals: dict[int, Any] = {}
+        self._copies: dict[int, Any] = {}
 
     def put(self, obj: Any) -> Any:
         """What stands for a storage in the pickle; None for all other objects."""
@@ -232,12 +244,29 @@ class _Storages:
 
     def _put(self, untyped: Any) -> int:
         key: int = untyped._cdata
-        if key not in self._copies:
-            copy = untyped.clone() if untyped.device.type == "cpu" else untyped.cpu()
-            self._copies[key] = (untyped, copy)
+        self._originals[key] = untyped
         return key
+
+    def copy_all(self) -> None:
+        """Copies what was put, on a few threads: new memory costs more than the copying does."""
+        threads = min(_COPY_THREADS, os.cpu_count() or 1, len(self._originals))
+        if threads < 2:
+            copies = [self._copy(original) for original in self._originals.values()]
+        else:
+            with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+                copies = list(pool.map(self._copy, self._originals.values()))
+        self._copies = dict(zip(self._originals, copies))
+
+    def _copy(self, untyped: Any) -> Any:
+        if untyped.device.type != "cpu":
+            return untyped.cpu()
+        # As a tensor, since only these are copied without the GIL.
+        copy = self._torch.empty(0, dtype=self._torch.uint8).set_(untyped).clone()
+        return (
+            copy.untyped_storage() if hasattr(copy, "untyped_storage") else copy.storage()._storage
+        )
 
     def take(self, pid: Any) -> Any:
         key, typed = pid
-        copy = self._copies[key][1]
+        copy = self._copies[key]
         return copy if typed is None else self._typed(wrap_storage=copy, **typed)

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
+
 #define ARENA_CHUNK_BYTES (64u * 1024)
 
 struct arena_chunk {
@@ -22,6 +24,7 @@ static struct arena_chunk *chunk_new(struct arena *a, size_t size)
     struct arena_chunk *chunk = malloc(sizeof *chunk + capacity);
     if (chunk == NULL)
         return NULL;
+    pages_prefer_huge(chunk, capacity);
     chunk->capacity = capacity;
     chunk->next = a->chunks;
     a->chunks = chunk;

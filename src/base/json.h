@@ -74,7 +74,7 @@ bool json_int64(const struct json_doc *doc, const struct json_node *node, int64_
 bool json_double(const struct json_doc *doc, const struct json_node *node, double *out);
 bool json_equals(const struct json_doc *doc, const struct json_node *string, const char *text);
 /* Appends a string node's decoded bytes (may hold NUL) to `out`; nothing when it is no string. */
-void json_text(const struct json_doc *doc, const struct json_node *string, struct buf *out);
+void json_decoded(const struct json_doc *doc, const struct json_node *string, struct buf *out);
 /* A string node decoded into own memory (malloc), NULL when not a string or out of memory. */
 char *json_strdup(const struct json_doc *doc, const struct json_node *string);
 /* The raw text of any node (strings: with their quotes), borrowed from the text. */

@@ -98,7 +98,7 @@ static size_t decode_escape(const char **p, char *out)
     return encode_utf8(code, out);
 }
 
-void json_text(const struct json_doc *doc, const struct json_node *string, struct buf *out)
+void json_decoded(const struct json_doc *doc, const struct json_node *string, struct buf *out)
 {
     if (!is_type(string, JSON_STRING))
         return;
@@ -126,7 +126,7 @@ char *json_strdup(const struct json_doc *doc, const struct json_node *string)
     if (!is_type(string, JSON_STRING))
         return NULL;
     buf_init(&out, (size_t)string->len + 1); /* decoding never makes it longer */
-    json_text(doc, string, &out);
+    json_decoded(doc, string, &out);
     char *text = buf_steal(&out);
     buf_free(&out);
     return text;
@@ -202,7 +202,10 @@ static const struct json_node *find_member(const struct json_doc *doc,
 
     while (index < object->next) {
         const struct json_node *member = &doc->nodes[index];
-        if (member->len == len || member->escaped || key->escaped) {
+        if (!member->escaped && !key->escaped) {
+            if (member->len == len && memcmp(doc->text + member->start, key->p, len) == 0)
+                found = member + 1;
+        } else {
             struct reader name = reader_of(doc, member);
             if (readers_equal(&name, key))
                 found = member + 1;

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pages.h"
+
 #define MAP_FIRST_CAPACITY 64
 
 /* FNV-1a over eight bytes at a time: keys are ids and names, not chosen to collide, and tables are
@@ -49,6 +51,7 @@ static enum mld_error grow(struct map *m)
     struct map_slot *slots = calloc(capacity, sizeof *slots);
     if (slots == NULL)
         return error_set(MLD_ENOMEM, "out of memory for a table of %zu names", capacity);
+    pages_prefer_huge(slots, capacity * sizeof *slots);
     for (size_t i = 0; i < m->capacity; i++) {
         struct map_slot *old = &m->slots[i];
         if (old->key != NULL)

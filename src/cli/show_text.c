@@ -31,7 +31,7 @@ static void put_value(struct buf *out, const char *json, size_t len)
     if (json_parse(&doc, json, len) != MLD_OK)
         buf_put(&text, json, len);
     else if (json_root(&doc)->type == JSON_STRING)
-        json_text(&doc, json_root(&doc), &text);
+        json_decoded(&doc, json_root(&doc), &text);
     else if (!is_integer(json, len) && json_double(&doc, json_root(&doc), &number))
         text_put_number(&text, number);
     else
@@ -144,7 +144,7 @@ static enum mld_error put_parameters(struct show *s)
     while (error == MLD_OK && (key = json_next(&doc, json_root(&doc), key))) {
         size_t len;
         buf_clear(&name);
-        json_text(&doc, key, &name);
+        json_decoded(&doc, key, &name);
         text_put_bytes(&cell, buf_text(&name), name.len);
         text_table_add(&table, &cell, TEXT_PLAIN);
         const char *raw = json_raw(&doc, json_value_of(&doc, key), &len);

@@ -103,7 +103,7 @@ static bool matters_to_params(const struct compaction *c, state_stamp stamp)
     buf_init(&name, RECORD_MAX_BYTES);
     while (!matters && (key = json_next(doc, data, key)) != NULL) {
         buf_clear(&name);
-        json_text(doc, key, &name);
+        json_decoded(doc, key, &name);
         const struct param_entry *p = map_get(&c->run->state.params, buf_text(&name), name.len);
         matters = p == NULL || p->stamp == stamp;
     }

@@ -92,7 +92,7 @@ static void put_flat(struct buf *out, const struct json_doc *doc, const struct j
     }
     while ((key = json_next(doc, value, key)) != NULL) {
         buf_putc(path, '.');
-        json_text(doc, key, path);
+        json_decoded(doc, key, path);
         if (path->failed != MLD_OK) {
             out->failed = path->failed;
             return;

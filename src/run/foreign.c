@@ -178,7 +178,7 @@ static enum mld_error end_params(struct taking *t)
 static bool is_new_param(struct taking *t, const struct json_node *key, struct buf *name)
 {
     buf_clear(name);
-    json_text(&t->doc, key, name);
+    json_decoded(&t->doc, key, name);
     const struct param_entry *p = map_get(&t->run->state.params, buf_text(name), name->len);
     if (p == NULL)
         return true;

@@ -45,7 +45,7 @@ static const char *text_member(struct files_view *v, const struct json_node *fil
         return arena_strndup(&v->arena, doc->text + node->start, node->len);
     }
     buf_init(&text, JSON_MAX_TEXT_BYTES);
-    json_text(doc, node, &text);
+    json_decoded(doc, node, &text);
     const char *copy = arena_strndup(&v->arena, buf_text(&text), text.len);
     *out_len = text.len;
     buf_free(&text);

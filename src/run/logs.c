@@ -208,7 +208,7 @@ static const char *keep_text(struct lines_box *box, const struct json_doc *doc,
         return arena_strndup(&box->arena, doc->text + string->start, string->len);
     }
     buf_init(&text, (size_t)string->len + 1);
-    json_text(doc, string, &text);
+    json_decoded(doc, string, &text);
     *out_len = text.len;
     const char *kept =
         text.failed != MLD_OK ? NULL : arena_strndup(&box->arena, buf_text(&text), text.len);

@@ -55,7 +55,7 @@ static enum mld_error note_column(struct indexing *in, const struct json_doc *do
 
     if (key->escaped) {
         buf_clear(&in->name);
-        json_text(doc, key, &in->name);
+        json_decoded(doc, key, &in->name);
         if (in->name.failed != MLD_OK)
             return no_memory();
         name = buf_text(&in->name);

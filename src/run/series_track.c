@@ -166,7 +166,7 @@ static enum mld_error merge_member(struct merge *m, const struct json_doc *doc,
     const char *raw = json_raw(doc, json_value_of(doc, key), &value_len);
 
     buf_init(&name, key_len);
-    json_text(doc, key, &name);
+    json_decoded(doc, key, &name);
     struct member *member = map_get(&m->by_name, buf_text(&name), name.len);
     if (member == NULL) {
         char *kept = arena_strndup(&m->arena, buf_text(&name), name.len);

@@ -42,7 +42,7 @@ static const char *decode(struct applying *a, const struct json_node *node, bool
     } else {
         struct buf text;
         buf_init(&text, JSON_MAX_TEXT_BYTES);
-        json_text(a->doc, node, &text);
+        json_decoded(a->doc, node, &text);
         copy = text.failed != MLD_OK ? NULL : arena_strndup(&a->s->arena, text.data, text.len);
         if (copy != NULL && intern)
             copy = state_intern(a->s, copy, strlen(copy));
@@ -273,7 +273,7 @@ static void apply_params(struct applying *a)
         size_t len;
         const char *value = json_raw(a->doc, json_value_of(a->doc, key), &len);
         buf_clear(&name);
-        json_text(a->doc, key, &name);
+        json_decoded(a->doc, key, &name);
         struct param_entry *param = state_param_slot(a->s, buf_text(&name), name.len);
         if (param != NULL && !later(a, &param->stamp))
             continue;

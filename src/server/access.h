@@ -3,16 +3,23 @@
  *
  * A token is one of ours (opaque, kept hashed) or a JWT signed with JWT_SECRET (HS256). No token, a
  * wrong, an expired or a revoked one: MLD_EAUTH, always with the same words. A namespace or
- * experiment that is not there and one that the caller may not see: the same MLD_ENOTFOUND. One that
- * the caller may see but not change so: MLD_EACCESS. */
+ * experiment that is not there and one that the caller may not see: the same MLD_ENOTFOUND. One
+ * that the caller may see but not change so: MLD_EACCESS. An address with many wrong tokens:
+ * MLD_EBUSY.
+ *
+ * What a token says is remembered for ACCESS_REMEMBER_MS, so a revoked one works that much longer
+ * at most, on every server. Roles are read each time. */
 #ifndef SERVER_ACCESS_H
 #define SERVER_ACCESS_H
 
 #include "server/http.h"
 
-/* Fills *out (texts live in `arena`). `authorization`: that header, or NULL. `cookie`: the session
- * cookie of the login page, looked at for PERMISSION_PUBLIC pages only by themselves. Names are the
- * route's {namespace} and {experiment}, NULL when it has none. Blocks on the metadata store. */
+#define ACCESS_REMEMBER_MS 15000
+#define ACCESS_MAX_FAILURES 30 /* of one address within ACCESS_FAILURES_MS */
+#define ACCESS_FAILURES_MS 60000
+
+/* Fills *out (texts live in `arena`). `authorization`: that header, or NULL. Names are the route's
+ * {namespace} and {experiment}, NULL when it has none. Blocks on the metadata store. */
 struct access_question {
     enum permission permission;
     const char *authorization;
@@ -22,5 +29,13 @@ struct access_question {
 };
 enum mld_error access_decide(struct caller *out, struct arena *arena, struct server *server,
                              const struct access_question *question);
+
+struct meta;
+/* What access_decide remembers and how it verifies: server->accounts. `jwt_secret` NULL: foreign
+ * JWTs are refused; one without `exp` is valid for `jwt_max_age_s`. The store is borrowed. */
+struct accounts;
+enum mld_error access_open(struct accounts **out, struct meta *meta, const char *jwt_secret,
+                           int64_t jwt_max_age_s);
+void access_close(struct accounts *a); /* NULL is fine */
 
 #endif

@@ -280,7 +280,7 @@ static enum mld_error write_writer(struct apply *a, const struct writer_doc *w,
 static enum mld_error write_file(struct apply *a, struct file_doc *f, struct meta_doc *out)
 {
     /* A guess that is nearly always right; settling looks. */
-    if (f->revision == 0 || !file_is_listed(f))
+    if (!f->was_listed || !file_is_listed(f))
         f->newest = file_is_listed(f);
     return file_doc_write(f, &a->scratch, a->files_partition, out);
 }

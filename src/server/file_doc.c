@@ -130,7 +130,9 @@ enum mld_error file_doc_read(struct file_doc *out, struct arena *arena, const st
         read_changes(out, &r);
         out->twins = doc_texts(&r, "twins");
         out->newest = doc_true(&r, "newest");
+        out->see = doc_text(&r, "see");
         read_bytes(&out->bytes, &r);
+        out->was_listed = r.error == MLD_OK && file_is_listed(out);
         error = r.error;
         if (error == MLD_OK && out->doc_id == NULL)
             error = error_set(MLD_ENOMEM, "out of memory for a file");
@@ -195,6 +197,7 @@ static void put_members(struct buf *text, const struct file_doc *f)
     doc_set_bool(text, "gone", f->gone);
     doc_set_texts(text, "twins", f->twins);
     doc_set_bool(text, "newest", f->newest);
+    doc_set_text(text, "see", f->see);
     put_bytes(text, &f->bytes);
     buf_putc(text, '}');
 }

@@ -50,6 +50,8 @@ struct file_doc {
     struct text_list twins; /* streams whose record of this id is another file */
     struct file_bytes bytes;
     bool newest;
+    const char *see;  /* the document that this id stands for; all else is empty then */
+    bool was_listed;  /* as it was read */
 };
 
 enum mld_error file_doc_read(struct file_doc *out, struct arena *arena, const struct meta_doc *doc);

@@ -8,15 +8,16 @@
 #define COMPONENT_MAX 255
 #define HASH_LEN 16
 
-/* One name as a component of a key: "%" and control characters as %XX; a long one is cut, and its
+/* One name as a component of a key: "%", control characters and the dots of ".." as %XX; a long one is cut, and its
  * hash keeps it apart from others. */
 static enum mld_error put_component(struct buf *key, const char *name, size_t len)
 {
     struct buf part;
     buf_init(&part, (size_t)1 << 20);
+    bool dots = len <= 2 && strspn(name, ".") >= len;
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)name[i];
-        if (c < 0x20 || c == 0x7f || c == '%')
+        if (c < 0x20 || c == 0x7f || c == '%' || dots)
             buf_printf(&part, "%%%02X", c);
         else
             buf_putc(&part, name[i]);

@@ -17,8 +17,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "server/accounts.h"
 
 #define HTTP_RING_BYTES (512u << 10)
 #define HTTP_MAX_HEADER_BYTES (32u << 10) /* of one request's head, all in all */
@@ -60,12 +62,19 @@ struct server *request_server(const struct request *r);
 const char *request_param(const struct request *r, const char *name); /* never NULL for a name of
                                                                          the route */
 const char *request_query(const struct request *r, const char *name); /* NULL: not there */
+/* All of it, in order, for names that may come several times or that the caller makes up
+ * ("metadata.KEY"). */
+size_t request_query_count(const struct request *r);
+const char *request_query_at(const struct request *r, size_t index, const char **out_name);
 /* An integer of the query: `otherwise` when not there; MLD_EINVALID (naming it) when it is none, or
  * outside [min, max]. */
 enum mld_error request_query_int(const struct request *r, const char *name, int64_t otherwise,
                                  int64_t min, int64_t max, int64_t *out);
 const char *request_header(const struct request *r, const char *name); /* NULL: not there */
+const char *request_method(const struct request *r);                   /* "HEAD" for HEAD */
 const char *request_client(const struct request *r);                   /* address, for logs */
+const char *request_id(const struct request *r);                       /* as in the log */
+struct arena *request_arena(struct request *r); /* freed with the request; the worker's alone */
 /* Content-Length, or UINT64_MAX when the body is chunked. */
 uint64_t request_body_bytes(const struct request *r);
 
@@ -82,7 +91,6 @@ enum mld_error request_read(struct request *r, void *data, size_t capacity, size
 enum mld_error request_read_all(struct request *r, void *data, size_t len);
 
 /* Who asks, and for what, as access.h resolved it. */
-enum role { ROLE_NONE, ROLE_READER, ROLE_WRITER, ROLE_OWNER };
 struct caller {
     const char *user_id; /* NULL: nobody (public routes) */
     const char *username;
@@ -111,7 +119,8 @@ void respond_error(struct request *r, enum mld_error code, const char *field);
  * {"error":"diverged","message":...,...}. */
 void respond_problem(struct request *r, unsigned status, const char *error, const char *message,
                      json_t *more);
-void response_header(struct request *r, const char *name, const char *value); /* before the answer */
+void response_header(struct request *r, const char *name,
+                     const char *value); /* before the answer */
 
 /* A long answer piece by piece: begin with its whole length, write all of it. respond_write blocks
  * while the client is slow; MLD_EUNAVAILABLE: it went away, just return. A handler that returns
@@ -122,7 +131,7 @@ enum mld_error respond_write(struct request *r, const void *data, size_t len);
 
 /* Starting and stopping. */
 struct http_options {
-    const char *listen; /* "127.0.0.1:3000", "[::1]:0" (any port), "unix" is not offered */
+    const char *listen;          /* "127.0.0.1:3000", "[::1]:0" (any port), "unix" is not offered */
     const char *tls_certificate; /* PEM files; NULL: no TLS */
     const char *tls_key;
     const char *const *cors_origins; /* exact origins; none: no cross-origin answers */
@@ -130,13 +139,15 @@ struct http_options {
     const char *const *hosts; /* accepted Host names besides loopback ones and the listen address;
                                  none: any when listening beyond loopback */
     size_t n_hosts;
-    unsigned threads;         /* of libmicrohttpd; 0: 2 */
-    unsigned quick_workers;   /* 0: 8 */
-    unsigned stream_workers;  /* 0: 32 */
-    unsigned max_connections; /* 0: 4096 */
+    unsigned threads;           /* of libmicrohttpd; 0: 2 */
+    unsigned quick_workers;     /* 0: 8 */
+    unsigned stream_workers;    /* 0: 32 */
+    unsigned max_connections;   /* 0: 4096 */
     unsigned header_timeout_ms; /* 0: 10 s from the first byte to the end of the head */
     unsigned idle_timeout_ms;   /* 0: 60 s between requests */
-    unsigned min_bytes_per_s;   /* 0: 1024, over 10 s, of a body in either direction */
+    unsigned min_bytes_per_s;   /* 0: 1024, of a body in either direction ... */
+    unsigned rate_window_ms;    /* ... over this time; 0: 10 s */
+    const char *log_path;       /* NULL: stderr */
 };
 struct http;
 /* Listens and serves until http_stop. `routes`: server_routes, or a test's own. MLD_EINVALID: an
@@ -144,6 +155,10 @@ struct http;
 enum mld_error http_start(struct http **out, struct server *server, const struct route *routes,
                           const struct http_options *options);
 unsigned http_port(const struct http *h);
+/* A line in the log: level "error", "warning" or "info". Never blocks. */
+void http_note(struct http *h, const char *level, const char *message);
+/* Appends the layer's counters as Prometheus text. */
+void http_metrics(struct http *h, struct buf *out);
 /* No new connections; requests under way may finish for up to `grace_ms`; then all is closed. */
 void http_stop(struct http *h, unsigned grace_ms);
 

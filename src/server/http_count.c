@@ -7,9 +7,9 @@
 
 /* Statuses that are counted by themselves; others are under "other", never answered ones under 0.
  */
-static const unsigned statuses[] = {0,   200, 201, 204, 206, 302, 303, 304, 400, 401, 403, 404,
-                                    405, 409, 412, 413, 414, 416, 417, 421, 422, 429, 431, 500,
-                                    503, 504, 507};
+static const unsigned statuses[] = {0,   200, 201, 204, 206, 302, 303, 304, 400,
+                                    401, 403, 404, 405, 409, 412, 413, 414, 416,
+                                    417, 421, 422, 429, 431, 500, 503, 504, 507};
 #define N_STATUSES (sizeof statuses / sizeof statuses[0])
 static const int64_t bounds_ms[] = {1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 10000};
 #define N_BOUNDS (sizeof bounds_ms / sizeof bounds_ms[0])
@@ -26,7 +26,7 @@ struct counts {
     const struct route *routes;
     size_t n_routes;
     _Atomic uint64_t bytes_in, bytes_out, connections, cut, library_messages;
-    struct histogram latency[2];   /* quick, streaming */
+    struct histogram latency[2];    /* quick, streaming */
     struct route_counts by_route[]; /* one more: no route */
 };
 

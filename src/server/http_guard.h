@@ -26,7 +26,7 @@ struct guard_head {
 
 /* Which Host and Origin names a server answers to. */
 struct guard_names {
-    bool any_host; /* listens beyond loopback and nobody named hosts */
+    bool any_host;            /* listens beyond loopback and nobody named hosts */
     const char *const *hosts; /* besides loopback ones: names without port */
     size_t n_hosts;
     const char *const *origins; /* "https://host:port" */
@@ -40,8 +40,8 @@ struct guard_verdict {
 
 /* Framing and form: 400 (a method or target that is none, a header's name or value with characters
  * that it may not have, Transfer-Encoding but "chunked" alone, that with Content-Length, repeated
- * Content-Length, Transfer-Encoding, Host or Authorization, no Host in HTTP/1.1), 414, 417 (an Expect that is
- * not 100-continue), 431. */
+ * Content-Length, Transfer-Encoding, Host or Authorization, no Host in HTTP/1.1), 414, 417 (an
+ * Expect that is not 100-continue), 431. */
 struct guard_verdict guard_form(const struct guard_head *head);
 /* 421 for a Host that is not ours; 403 for an Origin that is neither the Host itself nor allowed,
  * unless the method only reads. */

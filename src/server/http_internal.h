@@ -37,9 +37,9 @@
 #include "server/http_ring.h"
 #include "server/http_route.h"
 
-#define HTTP_EARLY_BODY_BYTES (16u << 10)    /* smaller ones are read before they are admitted */
-#define HTTP_DISCARD_BYTES (256u << 10)      /* of a body that nobody wants, to keep a connection */
-#define HTTP_LINGER_MS 2000                  /* after an answer in the middle of a body */
+#define HTTP_EARLY_BODY_BYTES (16u << 10) /* smaller ones are read before they are admitted */
+#define HTTP_DISCARD_BYTES (256u << 10)   /* of a body that nobody wants, to keep a connection */
+#define HTTP_LINGER_MS 2000               /* after an answer in the middle of a body */
 #define HTTP_MEMORY_BYTES ((size_t)256 << 20) /* bodies and answers held in memory, of all */
 #define HTTP_MAX_RESPONSE_HEADERS 24
 #define HTTP_RATE_WINDOW_MS 10000
@@ -73,13 +73,14 @@ struct conn {
     struct conn *next, *previous; /* in http.conns */
     struct request *request;      /* under conns_lock; NULL between requests */
     int fd;
-    bool cut; /* by the gate, under conns_lock */
+    bool cut; /* by the gate, which alone looks at it */
     _Atomic int turn;
     _Atomic int64_t since_ms; /* when the turn began, monotonic */
     /* The gate's own notes. */
+    int64_t noted_ms; /* since_ms of the turn that the window is about */
+    enum turn noted_turn;
     int64_t window_ms;
     uint64_t window_bytes;
-    bool head_began;
     char client[64];
 };
 
@@ -100,14 +101,15 @@ struct http {
     struct counts *counts;
     pthread_t gate;
     bool gate_runs;
+    _Atomic bool gate_stops;
     pthread_mutex_t conns_lock;
     struct conn *conns;
     _Atomic unsigned n_conns;
-    _Atomic unsigned active;  /* requests whose head is there and whose answer is not out */
-    _Atomic size_t memory;    /* of HTTP_MEMORY_BYTES */
-    _Atomic bool closing;     /* no new connections; answers close theirs */
-    _Atomic bool aborting;    /* nothing is waited for any more */
-    char id_prefix[17];       /* of request ids */
+    _Atomic unsigned active; /* requests whose head is there and whose answer is not out */
+    _Atomic size_t memory;   /* of HTTP_MEMORY_BYTES */
+    _Atomic bool closing;    /* no new connections; answers close theirs */
+    _Atomic bool aborting;   /* nothing is waited for any more */
+    char id_prefix[17];      /* of request ids */
     _Atomic uint64_t next_id;
 };
 
@@ -116,6 +118,7 @@ struct request {
     struct conn *conn;
     struct MHD_Connection *mhd;
     char id[40];
+    char client[64];  /* address, without port */
     int64_t begun_us; /* wall clock, for the log */
     int64_t begun_ms;
     const char *target_at; /* where the library has the target */
@@ -127,6 +130,7 @@ struct request {
     const char *origin; /* allowed one, NULL: none */
     bool is_head;
     bool has_body;
+    bool must_close;         /* the head is such that nothing after it can be trusted */
     uint64_t content_length; /* UINT64_MAX: chunked */
 
     pthread_mutex_t lock;
@@ -134,11 +138,12 @@ struct request {
     unsigned refs; /* the library's, and a worker's */
     enum phase phase;
     bool suspended;
-    bool gone;     /* the connection is closed; mhd and conn are not to be touched */
-    bool admitted; /* caller is filled */
+    bool gone;       /* the connection is closed; mhd and conn are not to be touched */
+    bool admitted;   /* caller is filled */
     bool wants_body; /* the handler called request_read */
     bool body_ended;
     bool handler_over;
+    bool broken; /* the body did not come whole, and the handler was told */
     struct caller caller;
     uint64_t received; /* bytes of the body */
     struct buf body;   /* of quick routes */
@@ -185,29 +190,33 @@ void work_run(void *request);
 /* Hands the request to a worker; answers 503 when there is none. The phase must be set. */
 void work_submit_locked(struct request *r);
 
-/* http_respond.c: answers of the layer itself, from any thread; the request's lock is not held. */
-void respond_status(struct request *r, unsigned status, const char *error, const char *message);
-/* The same with it held. */
+/* http_respond.c: an answer of the layer itself, from any thread. */
 void respond_status_locked(struct request *r, unsigned status, const char *error,
                            const char *message);
-/* Takes over what r->answer or the stream is, and gets it on its way. */
+/* r->status, headers and answer (or stream) are set: gets them on their way. */
 void respond_ready_locked(struct request *r);
-bool respond_make_locked(struct request *r);
+
+/* http_answer.c: makes r->response; false: no memory. */
+bool answer_make_locked(struct request *r);
+/* Calls `put` for each header of the answer. */
+typedef void answer_put(void *payload, const char *name, const char *value);
+void answer_headers(const struct request *r, answer_put *put, void *payload);
 
 /* http_stream.c */
 ssize_t stream_reader(void *request, uint64_t position, char *out, size_t capacity);
 
 /* http_raw.c: an answer in the middle of a body, past the library. */
 void raw_send_locked(struct request *r);
-const char *raw_reason(unsigned status);
 
 /* http_gate.c */
-enum mld_error gate_listen(struct http *h);
 enum mld_error gate_start(struct http *h);
 void gate_stop(struct http *h);
 void gate_connection(void *http, struct MHD_Connection *mhd, void **socket_context,
                      enum MHD_ConnectionNotificationCode code);
 void gate_cut_all(struct http *h);
+
+/* http_listen.c: sets listen_fd, port and names.any_host from options.listen. */
+enum mld_error http_listen(struct http *h);
 
 /* http_tls.c: reads and checks the two files; `*out` are their texts in the arena. */
 enum mld_error tls_read(const char **out_certificate, const char **out_key, struct arena *arena,

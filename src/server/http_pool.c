@@ -88,8 +88,7 @@ bool pool_submit(struct pool *pool, void *work_item)
 {
     pthread_mutex_lock(&pool->lock);
     /* Idle workers take one each before anything counts as waiting. */
-    bool room = !pool->stopping &&
-                pool->waiting < pool->max_waiting + (pool->workers - pool->busy);
+    bool room = !pool->stopping && pool->waiting < pool->max_waiting + (pool->workers - pool->busy);
     if (room) {
         pool->queue[(pool->start + pool->waiting) % pool->capacity] = work_item;
         pool->waiting++;

@@ -186,8 +186,8 @@ static void allow(struct route_match *out, const char *method)
         allow(out, "HEAD");
 }
 
-enum mld_error route_match(struct route_match *out, struct arena *arena,
-                           const struct route *routes, const char *method, const char *path)
+enum mld_error route_match(struct route_match *out, struct arena *arena, const struct route *routes,
+                           const char *method, const char *path)
 {
     struct target target = {0};
     uint64_t best = 0;
@@ -202,8 +202,8 @@ enum mld_error route_match(struct route_match *out, struct arena *arena,
         if (score == 0)
             continue;
         allow(out, route->method);
-        bool same = strcmp(route->method, method) == 0 ||
-                    (head && strcmp(route->method, "GET") == 0);
+        bool same =
+            strcmp(route->method, method) == 0 || (head && strcmp(route->method, "GET") == 0);
         if (same && score > best) {
             best = score;
             out->route = route;

@@ -30,8 +30,8 @@ enum mld_error route_check(const struct route *routes);
  * literal where the others have a parameter. HEAD is GET where there is no row for it. Values live
  * in `arena`. MLD_ENOTFOUND: no row has this path; MLD_ESTATE: one has, but not with this method
  * (out->allow); MLD_EINVALID: broken encoding; MLD_ENOMEM. */
-enum mld_error route_match(struct route_match *out, struct arena *arena,
-                           const struct route *routes, const char *method, const char *path);
+enum mld_error route_match(struct route_match *out, struct arena *arena, const struct route *routes,
+                           const char *method, const char *path);
 
 /* Decodes %XX once; `plus`: "+" is a blank (in a query). MLD_EINVALID: a broken escape, NUL, or no
  * UTF-8; MLD_ENOMEM. */

@@ -15,8 +15,8 @@ struct lanes;    /* lane.h: the streams of experiments */
 struct sweeper;  /* sweeper.h: what is finished in the background */
 
 struct server_options {
-    const char *data_dir; /* made when missing: meta.sqlite, blobs/, secret */
-    const char *jwt_secret; /* NULL: foreign JWTs are refused */
+    const char *data_dir;     /* made when missing: meta.sqlite, blobs/, secret */
+    const char *jwt_secret;   /* NULL: foreign JWTs are refused */
     int64_t jwt_expiration_s; /* longest age of a foreign JWT without exp; 0: 7 days */
     uint64_t max_file_bytes;  /* 0: 5 GiB */
     const char *public_url;   /* as users reach it, for the login page; NULL: http://{listen} */

@@ -36,7 +36,7 @@ static void check_string(const struct json_doc *doc, const struct json_node *nod
 
     require(decoded != NULL);
     buf_init(&bytes, JSON_MAX_TEXT_BYTES);
-    json_text(doc, node, &bytes);
+    json_decoded(doc, node, &bytes);
     require(bytes.len <= node->len);
     require(json_equals(doc, node, decoded) == (strlen(decoded) == bytes.len));
     json_put_string(text, buf_text(&bytes), bytes.len);

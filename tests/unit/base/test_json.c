@@ -420,7 +420,7 @@ static void strings_are_decoded(void **state)
         struct sample s = sample_of(rows[i].json);
         struct buf b;
         buf_init(&b, 100);
-        json_text(&s.doc, json_root(&s.doc), &b);
+        json_decoded(&s.doc, json_root(&s.doc), &b);
         assert_int_equal(b.len, rows[i].len);
         assert_memory_equal(buf_text(&b), rows[i].bytes, rows[i].len);
         char *copy = json_strdup(&s.doc, json_root(&s.doc));
@@ -434,8 +434,8 @@ static void strings_are_decoded(void **state)
     struct sample s = sample_of("7");
     struct buf b;
     buf_init(&b, 10);
-    json_text(&s.doc, json_root(&s.doc), &b);
-    json_text(&s.doc, NULL, &b);
+    json_decoded(&s.doc, json_root(&s.doc), &b);
+    json_decoded(&s.doc, NULL, &b);
     assert_int_equal(b.len, 0);
     assert_null(json_strdup(&s.doc, json_root(&s.doc)));
     assert_null(json_strdup(&s.doc, NULL));
@@ -563,7 +563,7 @@ static void surrogates_survive_a_round_trip(void **state)
     (void)state;
     buf_init(&decoded, 100);
     buf_init(&written, 100);
-    json_text(&s.doc, json_root(&s.doc), &decoded);
+    json_decoded(&s.doc, json_root(&s.doc), &decoded);
     json_put_string(&written, decoded.data, decoded.len);
     assert_written(&written, "\"\\ud800 \\udc00\\ud800 \xf0\x9f\x98\x80\"");
     struct sample again = sample_of(written.data);

@@ -1,0 +1,89 @@
+/* sqlite.h: what the files of the SQLite store share. One connection writes, on one thread; others
+ * read, each used by one thread at a time. */
+#ifndef META_SQLITE_H
+#define META_SQLITE_H
+
+#include <pthread.h>
+#include <sqlite3.h>
+
+#include "meta/store.h"
+
+#define SQLITE_READERS 8
+#define SQLITE_MAX_QUEUED 65536 /* writes that wait; more callers wait for a place */
+
+enum statement {
+    ST_BEGIN,
+    ST_COMMIT,
+    ST_ROLLBACK,
+    ST_PARTITION,     /* partition -> its number */
+    ST_ADD_PARTITION, /* writer only from here ... */
+    ST_INSERT,
+    ST_OLD,
+    ST_UPDATE,
+    ST_DELETE,
+    ST_ADD_TOKEN,
+    ST_DROP_TOKEN, /* ... to here */
+    ST_GET,
+    ST_FIND_UP,
+    ST_FIND_UP_AFTER,
+    ST_FIND_DOWN,
+    ST_FIND_DOWN_AFTER,
+    ST_COUNT,
+    ST_HEALTH,
+    N_STATEMENTS
+};
+
+struct connection {
+    sqlite3 *db;
+    sqlite3_stmt *statements[N_STATEMENTS]; /* prepared when first used */
+    struct connection *next;                /* of the idle readers */
+};
+
+struct job { /* one meta_write that waits; lives on its caller's stack */
+    struct meta_write *writes;
+    size_t n;
+    struct error_copy failure; /* code MLD_OK: each write has its result */
+    bool done;
+    pthread_cond_t cond;
+    struct job *next;
+};
+
+struct sqlite_store {
+    struct meta base;
+    char *path;
+    struct connection readers[SQLITE_READERS];
+    pthread_mutex_t read_lock; /* guards `idle` */
+    pthread_cond_t reader_idle;
+    struct connection *idle;
+
+    struct connection writer; /* the writing thread's alone */
+    bool reopen;              /* a commit failed: the connection's state is not to be trusted */
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards all below */
+    pthread_cond_t work, room;
+    struct job *first, *last;
+    size_t queued;
+    bool stopping;
+};
+
+/* Opens a connection to the store's file; `create` makes the file and its tables. */
+enum mld_error sqlite_connect(struct connection *c, const char *path, bool create);
+void sqlite_disconnect(struct connection *c);
+/* The prepared statement, reset; NULL: sqlite_fail says why. */
+sqlite3_stmt *sqlite_prepare(struct connection *c, enum statement which);
+/* This connection's last failure as an error that says what was done to which file. */
+enum mld_error sqlite_fail(struct connection *c, const char *what);
+/* The number of a partition; *out is 0 when it has none yet. */
+enum mld_error sqlite_partition(struct connection *c, const char *partition, int64_t *out);
+
+/* sqlite_read.c and sqlite_write.c: slots of the store's table, and the writing thread. */
+enum mld_error sqlite_get_many(struct meta *m, struct meta_docs *out, const char *partition,
+                               const char *const *ids, size_t n);
+enum mld_error sqlite_find(struct meta *m, struct meta_docs *out, const struct meta_range *range);
+enum mld_error sqlite_count(struct meta *m, uint64_t *out, const struct meta_range *range,
+                            uint64_t max);
+enum mld_error sqlite_health(struct meta *m);
+enum mld_error sqlite_write(struct meta *m, struct meta_write *writes, size_t n);
+void *sqlite_writer_main(void *store);
+
+#endif

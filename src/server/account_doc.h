@@ -1,0 +1,38 @@
+/* account_doc.h: what the files of accounts share: small documents of flat JSON objects. */
+#ifndef SERVER_ACCOUNT_DOC_H
+#define SERVER_ACCOUNT_DOC_H
+
+#include <jansson.h>
+
+#include "server/accounts.h"
+
+#define ACCOUNT_MAX_TOKENS 2
+
+/* Inserts the object (borrowed). `tokens`: n index tokens. The result is that of meta_insert. */
+enum mld_error account_insert(struct meta *m, const char *partition, const char *id, json_t *object,
+                              int64_t order, const char *const *tokens, size_t n);
+/* Reads one: *out is a new reference, *out_doc (NULL: not wanted) the document for account_replace,
+ * freed with meta_docs_free. MLD_ENOTFOUND. */
+enum mld_error account_get(struct meta *m, const char *partition, const char *id, json_t **out,
+                           struct meta_docs *out_doc);
+/* Writes a changed object in place of the one that was read: same order and tokens. MLD_ECONFLICT.
+ */
+enum mld_error account_replace(struct meta *m, const struct meta_docs *read, json_t *object);
+/* All documents with a token, in order. */
+enum mld_error account_find(struct meta *m, const char *partition, const char *token,
+                            struct meta_docs *out);
+/* The document's object, a new reference. MLD_EDAMAGED. */
+enum mld_error account_parse(const struct meta_doc *doc, json_t **out);
+
+/* Members: "" or 0 or false when missing. Texts are copied into the arena; NULL: no memory. */
+const char *account_text(struct arena *arena, json_t *object, const char *key);
+int64_t account_int(json_t *object, const char *key);
+enum mld_error account_no_memory(void);
+
+/* Takes a name in `names` for an id of the caller's making. When the name is taken by a reservation
+ * whose `complete` document is missing (a crash), its id is given instead, to go on with. */
+enum mld_error account_reserve(struct meta *m, struct arena *arena, const char *kind,
+                               const char *name, const char *id, const char *partition,
+                               const char **out_id);
+
+#endif
