@@ -57,7 +57,7 @@ const char *doc_node_text(struct doc_reader *r, const struct json_node *string)
     } else {
         struct buf text;
         buf_init(&text, TEXT_MAX_BYTES);
-        json_text(r->json, string, &text);
+        json_decoded(r->json, string, &text);
         if (text.failed == MLD_OK)
             copy = arena_strndup(r->arena, buf_text(&text), text.len);
         buf_free(&text);
@@ -272,6 +272,19 @@ enum mld_error doc_parse(struct json_doc *json, const struct meta_doc *doc)
     if (error == MLD_OK || error == MLD_ENOMEM)
         return error;
     return error_prefix(MLD_EDAMAGED, "document %s of %s", doc->id, doc->partition);
+}
+
+enum mld_error doc_take_text(struct meta_doc *out, struct arena *arena, struct buf *text)
+{
+    enum mld_error error = buf_check(text, "document");
+    if (error == MLD_OK) {
+        out->text = arena_strndup(arena, buf_text(text), text->len);
+        out->text_len = text->len;
+        if (out->text == NULL)
+            error = error_set(MLD_ENOMEM, "out of memory for a document");
+    }
+    buf_free(text);
+    return error;
 }
 
 enum mld_error doc_hash(char out[65], char joint, const char *const *parts, size_t n)

@@ -72,6 +72,9 @@ void doc_put_standard(struct buf *b, const char *key, const char *json);
 /* Parses a document's text as an object. MLD_EDAMAGED names the document. */
 enum mld_error doc_parse(struct json_doc *json, const struct meta_doc *doc);
 
+/* Moves a text that was written into the arena as the document's; frees `text` in any case. */
+enum mld_error doc_take_text(struct meta_doc *out, struct arena *arena, struct buf *text);
+
 /* The SHA-256 of a text, in hex; parts are joined by `joint`. */
 enum mld_error doc_hash(char out[65], char joint, const char *const *parts, size_t n);
 

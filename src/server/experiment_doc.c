@@ -47,19 +47,6 @@ enum mld_error experiment_doc_read(struct experiment_doc *out, struct arena *are
     return error;
 }
 
-enum mld_error doc_take_text(struct meta_doc *out, struct arena *arena, struct buf *text)
-{
-    enum mld_error error = buf_check(text, "document");
-    if (error == MLD_OK) {
-        out->text = arena_strndup(arena, buf_text(text), text->len);
-        out->text_len = text->len;
-        if (out->text == NULL)
-            error = error_set(MLD_ENOMEM, "out of memory for a document");
-    }
-    buf_free(text);
-    return error;
-}
-
 static void put_members(struct buf *text, const struct experiment_doc *e)
 {
     buf_putc(text, '{');

@@ -32,7 +32,4 @@ enum mld_error experiment_doc_write(const struct experiment_doc *e, struct arena
 enum mld_error experiment_doc_get(struct experiment_doc *out, struct arena *arena,
                                   struct meta *meta, const char *id);
 
-/* Formats a writer of documents' text: moves `text` into the arena. */
-enum mld_error doc_take_text(struct meta_doc *out, struct arena *arena, struct buf *text);
-
 #endif

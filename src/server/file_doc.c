@@ -272,12 +272,12 @@ static void add_meta_tokens(struct tokens *t, const char *prefix, const char *me
         const char *raw = json_raw(&json, value, &raw_len);
         buf_init(&text, (size_t)4 << 20);
         if (value->type == JSON_STRING)
-            json_text(&json, value, &text);
+            json_decoded(&json, value, &text);
         else
             buf_put(&text, raw, raw_len);
         buf_clear(&token);
         buf_puts(&token, "meta:");
-        json_text(&json, key, &token);
+        json_decoded(&json, key, &token);
         buf_putc(&token, '=');
         if (file_meta_value(&token, buf_text(&text), text.len) &&
             strlen(buf_text(&token)) == token.len) {
