@@ -1,4 +1,5 @@
 #include "server/apply.h"
+#include "base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,12 +111,12 @@ static const struct {
     const char *type;
     enum mld_error (*plan)(struct apply *a, const struct apply_record *record, const char *type);
 } TYPES[] = {
-    {"file", apply_plan_file},     {"update", apply_plan_file},  {"delete", apply_plan_file},
-    {"restore", apply_plan_file},  {"retire", apply_plan_file},  {"unretire", apply_plan_file},
-    {"removed", apply_plan_file},  {"unremoved", apply_plan_file}, {"gone", apply_plan_file},
-    {"alias", apply_plan_file},    {"stream", apply_plan_run},   {"status", apply_plan_run},
-    {"end", apply_plan_run},       {"params", apply_plan_run},   {"experiment", apply_plan_run},
-    {"series", apply_plan_run},    {"logs", apply_plan_run},
+    {"file", apply_plan_file},    {"update", apply_plan_file},    {"delete", apply_plan_file},
+    {"restore", apply_plan_file}, {"retire", apply_plan_file},    {"unretire", apply_plan_file},
+    {"removed", apply_plan_file}, {"unremoved", apply_plan_file}, {"gone", apply_plan_file},
+    {"alias", apply_plan_file},   {"stream", apply_plan_run},     {"status", apply_plan_run},
+    {"end", apply_plan_run},      {"params", apply_plan_run},     {"experiment", apply_plan_run},
+    {"series", apply_plan_run},   {"logs", apply_plan_run},
 };
 
 static enum mld_error plan(struct apply *a, struct apply_record *record)
@@ -200,8 +201,8 @@ static enum mld_error read_some(struct apply *a, struct reading *reading, const 
         t->stored = NULL;
         if (found < docs.n && strcmp(docs.docs[found].id, t->id) == 0) {
             struct meta_doc *copy = arena_alloc(&a->scratch, sizeof *copy);
-            char *text = arena_strndup(&a->scratch, docs.docs[found].text,
-                                       docs.docs[found].text_len);
+            char *text =
+                arena_strndup(&a->scratch, docs.docs[found].text, docs.docs[found].text_len);
             if (copy == NULL || text == NULL)
                 error = no_memory();
             else
@@ -286,9 +287,9 @@ static enum mld_error add_write(struct apply *a, struct writing *w, struct targe
     if (error != MLD_OK)
         return error;
     const struct meta_doc *stored = t->stored;
-    bool same = doc.text == NULL || (stored != NULL && stored->order == doc.order &&
-                                     stored->text_len == doc.text_len &&
-                                     memcmp(stored->text, doc.text, doc.text_len) == 0);
+    bool same = doc.text == NULL ||
+                (stored != NULL && stored->order == doc.order && stored->text_len == doc.text_len &&
+                 memcmp(stored->text, doc.text, doc.text_len) == 0);
     if (same) {
         t->done = true;
         return MLD_OK;

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "server/apply_internal.h"
 
 #define MAX_TEXT_BYTES META_MAX_BODY_BYTES
@@ -66,8 +67,8 @@ enum mld_error name_doc_write(const struct name_doc *n, struct arena *arena, con
 {
     struct buf text;
     const char **tokens = arena_alloc(arena, (2 * FILE_MAX_ALIASES + 1) * sizeof *tokens);
-    *out = (struct meta_doc){
-        .partition = partition, .id = id, .revision = revision, .tokens = tokens};
+    *out =
+        (struct meta_doc){.partition = partition, .id = id, .revision = revision, .tokens = tokens};
     for (size_t i = 0; i < n->n && tokens != NULL; i++) {
         char token[META_MAX_NAME_BYTES];
         if (n->aliases[i].id == NULL)

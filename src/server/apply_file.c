@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "server/apply_internal.h"
 #include "server/files.h"
 #include "server/work.h"
@@ -186,8 +187,8 @@ static const struct {
     const char *type;
     enum mld_error (*run)(struct apply *a, struct target *t, const struct change *c);
 } FILE_TYPES[] = {
-    {"file", run_file},     {"update", run_update},   {"delete", run_delete},
-    {"restore", run_delete}, {"retire", run_retire},   {"unretire", run_retire},
+    {"file", run_file},       {"update", run_update},     {"delete", run_delete},
+    {"restore", run_delete},  {"retire", run_retire},     {"unretire", run_retire},
     {"removed", run_removed}, {"unremoved", run_removed}, {"gone", run_gone},
 };
 
@@ -225,10 +226,9 @@ static enum mld_error record_fits(struct apply *a, const struct file_doc *f,
     if (r.error != MLD_OK || path == NULL || filename == NULL)
         return r.error;
     if (doc_stamp_is_set(&f->stamp)) {
-        bool same = size == f->size && strcmp(path, f->path) == 0 &&
-                    strcmp(filename, f->filename) == 0 &&
-                    strcmp(checksum == NULL ? "" : checksum,
-                           f->checksum == NULL ? "" : f->checksum) == 0;
+        bool same =
+            size == f->size && strcmp(path, f->path) == 0 && strcmp(filename, f->filename) == 0 &&
+            strcmp(checksum == NULL ? "" : checksum, f->checksum == NULL ? "" : f->checksum) == 0;
         *out_fits = same || strcmp(record->stream, f->stream) == 0;
         return MLD_OK;
     }
@@ -326,8 +326,7 @@ enum mld_error apply_split_twins(struct apply *a, bool *out_more)
 {
     enum mld_error error = MLD_OK;
     for (struct target *t = a->targets; t != NULL && error == MLD_OK; t = t->next)
-        if (t->kind == TARGET_FILE && !t->done && strchr(t->id, '@') == NULL &&
-            t->changes != NULL)
+        if (t->kind == TARGET_FILE && !t->done && strchr(t->id, '@') == NULL && t->changes != NULL)
             error = split(a, t, out_more);
     return error;
 }

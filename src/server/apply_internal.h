@@ -2,10 +2,12 @@
  *
  * Records are parsed first; each names its targets, the documents that it changes. All targets are
  * read together, changed in memory, and written together; those that another changed meanwhile are
- * read and changed again. apply.c does that; apply_file.c and apply_run.c know what records mean. */
+ * read and changed again. apply.c does that; apply_file.c and apply_run.c know what records mean.
+ */
 #ifndef SERVER_APPLY_INTERNAL_H
 #define SERVER_APPLY_INTERNAL_H
 
+#include "base/json.h"
 #include "base/map.h"
 #include "server/apply.h"
 #include "server/doc.h"

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "server/apply_internal.h"
 
 #define STATUS_WRITERS 1000 /* the last to open that decide the status */
@@ -63,7 +64,7 @@ static enum mld_error plan_writer(struct apply *a, const struct apply_record *re
     snprintf(id, sizeof id, "writer:%s", record->writer);
     struct target *t = apply_target(a, TARGET_WRITER, a->exp_partition, id);
     return apply_change(a, t, record,
-                        type[1] == 'n'                  ? run_end
+                        type[1] == 'n'                ? run_end
                         : strcmp(type, "status") == 0 ? run_status
                                                       : run_stream);
 }
@@ -175,8 +176,9 @@ static enum mld_error run_shard(struct apply *a, struct target *t, const struct 
         s->base = base;
         s->file = file;
     }
-    s->kind = is_logs(c->record) ? "log" : kind != NULL && strcmp(kind, "metric") == 0 ? "metric"
-                                                                                       : "track";
+    s->kind = is_logs(c->record)                            ? "log"
+              : kind != NULL && strcmp(kind, "metric") == 0 ? "metric"
+                                                            : "track";
     s->series = t->key;
     return MLD_OK;
 }
@@ -217,9 +219,9 @@ enum mld_error apply_plan_run(struct apply *a, const struct apply_record *record
     if (strcmp(type, "series") == 0 || strcmp(type, "logs") == 0)
         return plan_series(a, record, type[0] == 'l');
     if (strcmp(type, "experiment") == 0)
-        return apply_change(
-            a, apply_target(a, TARGET_EXPERIMENT, "experiments", a->place->experiment), record,
-            run_experiment);
+        return apply_change(a,
+                            apply_target(a, TARGET_EXPERIMENT, "experiments", a->place->experiment),
+                            record, run_experiment);
     return plan_writer(a, record, type);
 }
 

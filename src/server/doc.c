@@ -3,8 +3,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/id.h"
+#include "base/json.h"
 #include "base/utf8.h"
 
 #define TEXT_MAX_BYTES (16u << 20)
@@ -12,8 +14,8 @@
 struct doc_stamp doc_stamp_of(int64_t clock, unsigned slot, const char *stream)
 {
     struct doc_stamp stamp;
-    snprintf(stamp.text, sizeof stamp.text, "%016llx%.8s",
-             (unsigned long long)clock << 10 | slot, stream);
+    snprintf(stamp.text, sizeof stamp.text, "%016llx%.8s", (unsigned long long)clock << 10 | slot,
+             stream);
     return stamp;
 }
 
@@ -151,6 +153,23 @@ void doc_stamp_read(struct doc_reader *r, const char *key, struct doc_stamp *out
         memcpy(out->text, r->json->text + node->start, DOC_STAMP_LEN);
     else
         fail(r, MLD_EDAMAGED, key, "is no stamp");
+}
+
+void doc_put_key(struct buf *b, const char *key)
+{
+    json_put_key(b, key);
+}
+
+void doc_put_string(struct buf *b, const char *text)
+{
+    json_put_cstring(b, text);
+}
+
+void doc_put_time(struct buf *b, const char *key, int64_t us)
+{
+    char text[CLOCK_ISO_LEN + 1];
+    clock_format_iso(text, us);
+    doc_put_text(b, key, us == 0 ? NULL : text);
 }
 
 void doc_put_text(struct buf *b, const char *key, const char *text)

@@ -1,5 +1,6 @@
 /* doc.h: the texts of the server's documents: read with base/json.h, since they hold what records
- * say as it was said (NaN, integers of any size), and written with its writers. Not thread-safe. */
+ * say as it was said (NaN, integers of any size), and written with its writers. Not thread-safe.
+ * (base/json.h itself is not included here: its names and jansson's clash.) */
 #ifndef SERVER_DOC_H
 #define SERVER_DOC_H
 
@@ -9,8 +10,10 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "base/json.h"
 #include "meta/meta.h"
+
+struct json_doc;
+struct json_node;
 
 #define DOC_STAMP_LEN 24
 
@@ -54,7 +57,10 @@ void doc_stamp_read(struct doc_reader *r, const char *key, struct doc_stamp *out
 const char *doc_node_text(struct doc_reader *r, const struct json_node *string);
 
 /* Members. Those named _set write nothing for NULL, 0, an unset stamp, false. */
+void doc_put_key(struct buf *b, const char *key);     /* its value follows */
+void doc_put_string(struct buf *b, const char *text); /* a value in an array; NULL writes null */
 void doc_put_text(struct buf *b, const char *key, const char *text); /* NULL writes null */
+void doc_put_time(struct buf *b, const char *key, int64_t us);       /* ISO 8601; 0 writes null */
 void doc_put_raw(struct buf *b, const char *key, const char *json);  /* NULL writes null */
 void doc_put_int(struct buf *b, const char *key, int64_t value);
 void doc_put_bool(struct buf *b, const char *key, bool value);

@@ -1,4 +1,5 @@
 #include "server/experiment_doc.h"
+#include "base/json.h"
 
 #include <stdio.h>
 #include <string.h>

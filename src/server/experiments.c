@@ -1,4 +1,5 @@
 #include "server/experiments.h"
+#include "base/json.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -104,11 +105,8 @@ static enum mld_error make_project(const char **out, struct arena *arena, struct
         return error;
     snprintf(token, sizeof token, "ns:%s", namespace_id);
     const char *tokens[] = {token};
-    struct meta_doc doc = {.partition = "projects",
-                           .id = r.id,
-                           .order = r.created,
-                           .tokens = tokens,
-                           .n_tokens = 1};
+    struct meta_doc doc = {
+        .partition = "projects", .id = r.id, .order = r.created, .tokens = tokens, .n_tokens = 1};
     struct buf text;
     buf_init(&text, META_MAX_BODY_BYTES);
     buf_putc(&text, '{');
@@ -161,9 +159,9 @@ static void copy_name(char out[NAME_MAX_COMPONENT_BYTES + 1], const char *name, 
 }
 
 /* The place that a diverged run's own experiment has beside the others. */
-static enum mld_error find_copy(struct reservation *out, const char **out_name,
-                                struct arena *arena, struct meta *meta, const char *project,
-                                const char *folder, const struct registration *w)
+static enum mld_error find_copy(struct reservation *out, const char **out_name, struct arena *arena,
+                                struct meta *meta, const char *project, const char *folder,
+                                const struct registration *w)
 {
     char id[META_MAX_NAME_BYTES];
     char place[65];
@@ -269,16 +267,14 @@ static enum mld_error at_place(struct experiment_page *out, struct meta *meta,
 {
     char place[65];
     struct reservation r;
-    enum mld_error error =
-        place_id(place, f->project, f->folder == NULL ? "" : f->folder, f->name);
+    enum mld_error error = place_id(place, f->project, f->folder == NULL ? "" : f->folder, f->name);
     if (error == MLD_OK)
         error = read_reservation(&r, &out->arena, meta, "places", place, "experiment");
     if (error == MLD_OK)
         error = experiment_doc_get(&out->items[0], &out->arena, meta, r.id);
     if (error == MLD_ENOTFOUND)
         return MLD_OK;
-    if (error == MLD_OK &&
-        (f->status == NULL || strcmp(f->status, out->items[0].status) == 0))
+    if (error == MLD_OK && (f->status == NULL || strcmp(f->status, out->items[0].status) == 0))
         out->n = 1;
     return error;
 }
@@ -299,8 +295,10 @@ static enum mld_error scan(struct experiment_page *out, struct meta *meta,
     struct meta_docs docs = {0};
     snprintf(token, sizeof token, "%s%s%s:%s%s%s", f->project == NULL ? "ns" : "",
              f->project == NULL && f->status != NULL ? "-" : "",
-             f->status != NULL ? "status" : f->project != NULL ? "project" : "", of,
-             f->status == NULL ? "" : ":", f->status == NULL ? "" : f->status);
+             f->status != NULL    ? "status"
+             : f->project != NULL ? "project"
+                                  : "",
+             of, f->status == NULL ? "" : ":", f->status == NULL ? "" : f->status);
     bool filtered = f->folder != NULL || f->name != NULL;
     struct meta_range range = {.partition = "experiments",
                                .token = token,

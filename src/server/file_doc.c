@@ -1,4 +1,5 @@
 #include "server/file_doc.h"
+#include "base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
 #include "server/file_offer.h"
+#include "base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,10 +41,8 @@ static enum mld_error note_twin(const struct files_place *place, const struct fi
         struct arena arena = {0};
         struct file_doc *doc = NULL;
         const char *id = file_doc_id(&arena, place->experiment, o->as, NULL);
-        struct file_doc new = {.doc_id = id,
-                               .experiment = place->experiment,
-                               .id = o->as,
-                               .record_id = o->as};
+        struct file_doc new = {
+            .doc_id = id, .experiment = place->experiment, .id = o->as, .record_id = o->as};
         const char *items[FILE_MAX_TWINS + 1];
         size_t n = 0;
         bool known = false;
@@ -117,9 +116,8 @@ static enum mld_error prepare(const struct files_place *place, struct offered *o
                               struct arena *arena)
 {
     o->twin = o->offer->as != NULL;
-    o->doc_id = o->twin
-                    ? file_doc_id(arena, place->experiment, o->offer->as, o->offer->stream)
-                    : file_doc_id(arena, place->experiment, o->offer->id, NULL);
+    o->doc_id = o->twin ? file_doc_id(arena, place->experiment, o->offer->as, o->offer->stream)
+                        : file_doc_id(arena, place->experiment, o->offer->id, NULL);
     if (o->doc_id == NULL)
         return no_memory();
     if (!o->twin)
@@ -136,8 +134,7 @@ enum mld_error offers_load(const struct files_place *place, struct offered *all,
     struct offered **some = arena_alloc(&scratch, (n + 1) * sizeof(void *));
     struct file_doc **docs = arena_alloc(&scratch, (n + 1) * sizeof(void *));
     size_t m = 0;
-    enum mld_error error =
-        ids == NULL || some == NULL || docs == NULL ? no_memory() : MLD_OK;
+    enum mld_error error = ids == NULL || some == NULL || docs == NULL ? no_memory() : MLD_OK;
     for (size_t i = 0; i < n && error == MLD_OK; i++) {
         if (all[i].done)
             continue;

@@ -1,16 +1,17 @@
-/* Bytes on their way out. A document says `reaping` before anything is deleted, so whoever had other
- * plans with these bytes finds that the document has changed. */
+/* Bytes on their way out. A document says `reaping` before anything is deleted, so whoever had
+ * other plans with these bytes finds that the document has changed. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "server/files.h"
 #include "server/work.h"
 
 #define MAX_TRIES 64
 
-static enum mld_error load(const struct files_place *place, const char *doc_id,
-                           struct arena *arena, struct file_doc **out)
+static enum mld_error load(const struct files_place *place, const char *doc_id, struct arena *arena,
+                           struct file_doc **out)
 {
     return files_load(place->meta, place->project, &doc_id, 1, arena, out);
 }
@@ -123,8 +124,8 @@ static enum mld_error finish_one(const struct files_place *place, const char *do
     struct file_doc *f = NULL;
     struct apply_place where = {place->experiment, place->project};
     enum mld_error error = load(place, doc_id, &arena, &f);
-    bool ours = error == MLD_OK && f != NULL && f->bytes.key != NULL &&
-                strcmp(f->bytes.key, key) == 0;
+    bool ours =
+        error == MLD_OK && f != NULL && f->bytes.key != NULL && strcmp(f->bytes.key, key) == 0;
     if (error == MLD_OK && ours && f->bytes.state == BYTES_LIVE && doc_stamp_is_set(&f->stamp)) {
         struct file_name name = {f->path, f->filename};
         error = files_settle(place->meta, &where, &name, 1);

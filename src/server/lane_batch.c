@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "server/doc.h"
 #include "server/lane_internal.h"
 #include "server/zpack.h"

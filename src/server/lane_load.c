@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "server/doc.h"
 #include "server/lane_internal.h"
 #include "server/work.h"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "server/doc.h"
 #include "server/lane_internal.h"
 #include "server/zpack.h"
@@ -195,8 +196,7 @@ enum mld_error seal_table_load(struct seal_table *out, struct blob *blob, const 
     return error;
 }
 
-enum mld_error lane_piece_read(struct lanes *lanes, const struct lane_piece *piece,
-                               struct buf *out)
+enum mld_error lane_piece_read(struct lanes *lanes, const struct lane_piece *piece, struct buf *out)
 {
     buf_clear(out);
     if (piece->key == NULL) {
