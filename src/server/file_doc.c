@@ -40,11 +40,6 @@ const char *file_doc_id(struct arena *arena, const char *experiment, const char 
     return arena_strdup(arena, text);
 }
 
-bool file_id_is_fine(const char *id)
-{
-    return doc_is_plain(id, FILE_ID_MAX) && strpbrk(id, "/@") == NULL;
-}
-
 enum mld_error file_name_hash(char out[65], const char *path, const char *filename)
 {
     const char *parts[] = {path, filename};

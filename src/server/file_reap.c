@@ -69,14 +69,14 @@ enum mld_error files_reap(const struct files_place *place, const char *doc_id, b
 }
 
 enum mld_error files_finish_upload(const struct files_place *place, const char *doc_id,
-                                   int64_t *out_due)
+                                   int64_t now_us, int64_t *out_due)
 {
     struct arena arena = {0};
     struct file_doc *f = NULL;
     *out_due = 0;
     enum mld_error error = load(place, doc_id, &arena, &f);
     bool open = error == MLD_OK && f != NULL && f->bytes.state == BYTES_OPEN;
-    if (open && f->bytes.since + WORK_UPLOAD_US > clock_now_us())
+    if (open && f->bytes.since + WORK_UPLOAD_US > now_us)
         *out_due = f->bytes.since + WORK_UPLOAD_US;
     else if (error == MLD_OK)
         error = files_reap(place, doc_id, true);

@@ -85,52 +85,6 @@ static enum mld_error begin(const struct files_place *place, struct offered *o,
     return error;
 }
 
-static enum mld_error create_once(const struct files_place *place, struct offered *o,
-                                  struct arena *arena, struct upload_info *out)
-{
-    enum mld_error error = offers_load(place, o, 1, arena);
-    if (error != MLD_OK)
-        return error;
-    out->id = o->offer->id;
-    out->answer = o->offer->answer;
-    if (out->answer == FILE_LIVE || out->answer == FILE_OPEN)
-        return describe(place, o->doc, out);
-    if (out->answer != FILE_ABSENT)
-        return MLD_OK;
-    if (o->doc != NULL && o->doc->bytes.state == BYTES_REAPING) {
-        error = files_reap(place, o->doc_id, false);
-        return error == MLD_OK ? MLD_ECONFLICT : error;
-    }
-    error = begin(place, o, arena);
-    return error == MLD_OK ? describe(place, o->doc, out) : error;
-}
-
-enum mld_error upload_create(const struct files_place *place, const struct file_offer *offer,
-                             uint64_t max_bytes, struct arena *arena, struct upload_info *out)
-{
-    struct file_offer asked = *offer;
-    *out = (struct upload_info){0};
-    enum mld_error error = file_offer_check(offer, true);
-    if (error == MLD_OK && offer->size > max_bytes)
-        error = error_set(MLD_ETOOLARGE, "file %s is larger than the server's limit of %llu bytes",
-                          offer->filename, (unsigned long long)max_bytes);
-    if (error == MLD_OK && offer->size == 0)
-        error = error_set(MLD_EINVALID, "file %s has no bytes: send it as a small one",
-                          offer->filename);
-    if (error != MLD_OK)
-        return error;
-    error = MLD_ECONFLICT;
-    for (int i = 0; i < MAX_TRIES && error == MLD_ECONFLICT; i++) {
-        struct offered o = {.offer = &asked};
-        error = create_once(place, &o, arena, out);
-        if (error != MLD_OK) {
-            free(out->have);
-            *out = (struct upload_info){0};
-        }
-    }
-    return error;
-}
-
 static enum mld_error get(const struct files_place *place, const char *id, struct arena *arena,
                           struct file_doc *out)
 {
@@ -139,15 +93,6 @@ static enum mld_error get(const struct files_place *place, const char *id, struc
     if (error == MLD_OK && out->bytes.state != BYTES_OPEN && out->bytes.state != BYTES_LIVE)
         error = error_set(MLD_ENOTFOUND, "no upload of file %s", id);
     return error;
-}
-
-enum mld_error upload_get(const struct files_place *place, const char *id, struct arena *arena,
-                          struct upload_info *out)
-{
-    struct file_doc f;
-    *out = (struct upload_info){0};
-    enum mld_error error = get(place, id, arena, &f);
-    return error == MLD_OK ? describe(place, &f, out) : error;
 }
 
 void upload_touch(const struct files_place *place, const char *id)
@@ -213,6 +158,85 @@ static enum mld_error commit_once(const struct files_place *place, const char *i
         work_id(upload_work, place, f->doc_id);
         work_done(place->meta, work);
         work_done(place->meta, upload_work);
+    }
+    return error;
+}
+
+/* The store does not know an upload that is open: it was committed, and the server died before it
+ * said so; or the store has lost it, and it begins anew. MLD_ECONFLICT: look again. */
+static enum mld_error heal(const struct files_place *place, const struct file_doc *f,
+                           struct arena *arena)
+{
+    struct file_doc again;
+    enum mld_error error = commit_once(place, f->id, arena, &again);
+    if (error == MLD_ENOTFOUND)
+        error = files_reap(place, f->doc_id, true);
+    return error == MLD_OK || error == MLD_ECHECKSUM ? MLD_ECONFLICT : error;
+}
+
+static enum mld_error describe_whole(const struct files_place *place, const struct file_doc *f,
+                                     struct arena *arena, struct upload_info *out)
+{
+    enum mld_error error = describe(place, f, out);
+    return error == MLD_ENOTFOUND ? heal(place, f, arena) : error;
+}
+
+static enum mld_error create_once(const struct files_place *place, struct offered *o,
+                                  struct arena *arena, struct upload_info *out)
+{
+    enum mld_error error = offers_load(place, o, 1, arena);
+    if (error != MLD_OK)
+        return error;
+    out->id = o->offer->id;
+    out->answer = o->offer->answer;
+    if (out->answer == FILE_LIVE || out->answer == FILE_OPEN)
+        return describe_whole(place, o->doc, arena, out);
+    if (out->answer != FILE_ABSENT)
+        return MLD_OK;
+    if (o->doc != NULL && o->doc->bytes.state == BYTES_REAPING) {
+        error = files_reap(place, o->doc_id, false);
+        return error == MLD_OK ? MLD_ECONFLICT : error;
+    }
+    error = begin(place, o, arena);
+    return error == MLD_OK ? describe(place, o->doc, out) : error;
+}
+
+enum mld_error upload_create(const struct files_place *place, const struct file_offer *offer,
+                             uint64_t max_bytes, struct arena *arena, struct upload_info *out)
+{
+    struct file_offer asked = *offer;
+    *out = (struct upload_info){0};
+    enum mld_error error = file_offer_check(offer, true);
+    if (error == MLD_OK && offer->size > max_bytes)
+        error = error_set(MLD_ETOOLARGE, "file %s is larger than the server's limit of %llu bytes",
+                          offer->filename, (unsigned long long)max_bytes);
+    if (error == MLD_OK && offer->size == 0)
+        error = error_set(MLD_EINVALID, "file %s has no bytes: send it as a small one",
+                          offer->filename);
+    if (error != MLD_OK)
+        return error;
+    error = MLD_ECONFLICT;
+    for (int i = 0; i < MAX_TRIES && error == MLD_ECONFLICT; i++) {
+        struct offered o = {.offer = &asked};
+        error = create_once(place, &o, arena, out);
+        if (error != MLD_OK) {
+            free(out->have);
+            *out = (struct upload_info){0};
+        }
+    }
+    return error;
+}
+
+enum mld_error upload_get(const struct files_place *place, const char *id, struct arena *arena,
+                          struct upload_info *out)
+{
+    enum mld_error error = MLD_ECONFLICT;
+    *out = (struct upload_info){0};
+    for (int i = 0; i < MAX_TRIES && error == MLD_ECONFLICT; i++) {
+        struct file_doc f;
+        error = get(place, id, arena, &f);
+        if (error == MLD_OK)
+            error = describe_whole(place, &f, arena, out);
     }
     return error;
 }

@@ -87,10 +87,10 @@ enum mld_error file_get(struct file_doc *out, struct arena *arena, struct meta *
 enum mld_error files_reap(const struct files_place *place, const char *doc_id, bool open);
 
 /* For the sweeper: each finishes one kind of work; *out_due is when to come again, 0 when it is
- * done. `place` needs no experiment and no names. */
+ * done. `now_us` decides what nobody goes on with. `place` needs no experiment and no names. */
 enum mld_error files_finish_put(const struct files_place *place, const char *text);
 enum mld_error files_finish_upload(const struct files_place *place, const char *doc_id,
-                                   int64_t *out_due);
+                                   int64_t now_us, int64_t *out_due);
 enum mld_error files_finish_retired(const struct files_place *place, const char *doc_id);
 
 /* Reads documents of files by their ids; `docs[i]` is NULL where there is none. */

@@ -15,7 +15,7 @@
 #include "server/zpack.h"
 
 #define SEAL_MAX_BYTES ((uint64_t)32 << 20) /* of one range, unpacked */
-#define BLOB_MAX_BYTES ((size_t)1 << 30)
+#define SEALED_MAX_BYTES ((size_t)1 << 30)
 
 /* The bytes of one stream that go into this range. */
 struct sealing_stream {
@@ -136,7 +136,7 @@ static enum mld_error make_blob(struct sealing *s, struct buf *out, uint64_t *ou
     struct buf packed;
     struct seal_table table = {.n = s->n};
     enum mld_error error = MLD_OK;
-    buf_init(&packed, BLOB_MAX_BYTES);
+    buf_init(&packed, SEALED_MAX_BYTES);
     table.streams = arena_alloc(&s->arena, (s->n + 1) * sizeof *table.streams);
     if (table.streams == NULL)
         error = no_memory();
@@ -219,7 +219,7 @@ static enum mld_error commit(struct sealing *s)
     struct buf bytes;
     uint64_t table_bytes = 0;
     char key[160];
-    buf_init(&bytes, BLOB_MAX_BYTES);
+    buf_init(&bytes, SEALED_MAX_BYTES);
     enum mld_error error = make_blob(s, &bytes, &table_bytes);
     if (error == MLD_OK)
         error = put_blob(s, &bytes, key);

@@ -67,7 +67,7 @@ static enum mld_error sweep_file(struct job *job, const char *name, bool upload)
         return MLD_OK;
     snprintf(project, sizeof project, "%.*s", (int)(slash - name), name);
     if (upload)
-        return files_finish_upload(&place, slash + 1, &job->again);
+        return files_finish_upload(&place, slash + 1, job->now, &job->again);
     return files_finish_retired(&place, slash + 1);
 }
 
