@@ -77,7 +77,7 @@ static enum MHD_Result begin(struct request *r, const char *method, const char *
         return MHD_YES;
     }
     if (good && is_early(r))
-        good = begin_body(r);
+        (void)begin_body(r);
     else if (good)
         submit(r, PHASE_ADMIT);
     return r->answered ? queue(r) : MHD_YES;

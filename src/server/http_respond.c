@@ -37,18 +37,17 @@ static const char *error_name(enum mld_error code)
     return named ? error_names[i] : "internal";
 }
 
+static const unsigned error_statuses[] = {
+#define RESPOND_STATUS(code, words, status, exception) [code] = status,
+    MLD_ERRORS(RESPOND_STATUS)
+#undef RESPOND_STATUS
+};
+
 static unsigned error_status(enum mld_error code)
 {
-    switch (code) {
-#define RESPOND_STATUS(name, words, status, exception) \
-    case name:                                         \
-        return status;
-        MLD_ERRORS(RESPOND_STATUS)
-#undef RESPOND_STATUS
-    case MLD_OK:
-        break;
-    }
-    return 500;
+    size_t i = (size_t)code;
+    bool known = i < sizeof error_statuses / sizeof error_statuses[0] && error_statuses[i];
+    return known ? error_statuses[i] : 500;
 }
 
 /* The answer goes out by the library where it can; in the middle of a large body it cannot. */
