@@ -2,6 +2,7 @@
 # Runs the tests: test.sh [PART...], all parts unless named, in this order:
 #   asan      C unit tests, debug, with address and undefined behaviour sanitizers
 #   release   the same, optimised and without assertions
+#   http      the HTTP layer of the server, with the same sanitizers, over raw sockets
 #   python cli compat crash   the pytest folders tests/..., compat with the published clients
 #   lint      scripts/lint.sh and tests/lint, in which each check must fail
 #   examples  every program in examples/
@@ -9,7 +10,7 @@
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 parts=("$@")
-[ $# != 0 ] || parts=(asan release python cli compat crash lint examples)
+[ $# != 0 ] || parts=(asan release http python cli compat crash lint examples)
 started=$(date +%s)
 work=$(mktemp -d)
 results=$work/results
@@ -44,9 +45,11 @@ unit_tests() { # NAME OPTION...
     echo "failed unit tests of $name left no result" >> "$results/steps"
 }
 
+asan_options=(--buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false -Dpython=disabled
+  -Dtests=enabled -Dwerror=true)
+
 part_asan() {
-  unit_tests asan --buildtype=debug -Db_sanitize=address,undefined -Db_lundef=false \
-    -Dpython=disabled -Dtests=enabled -Dwerror=true
+  unit_tests asan "${asan_options[@]}"
 }
 
 part_release() {
@@ -60,6 +63,14 @@ pytest_in() { # NAME FOLDER
     --junitxml="$results/$1.xml" -o junit_suite_name="$1" "$2" || status=$?
   # 1: some failed, and the file says which; anything else never got to tell.
   [ $status -le 1 ] || echo "failed pytest $2 ended with status $status" >> "$results/steps"
+}
+
+part_http() {
+  step "build of the test server" meson_build "$root/build/asan" "${asan_options[@]}" || return 0
+  if [ ! -e build/asan/tests/http/http_test_server ]; then
+    echo "left out: the server's libraries are not here"; return
+  fi
+  pytest_in http tests/http
 }
 
 part_python() { pytest_in python tests/python; }

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "server/accounts.h"
@@ -29,6 +30,7 @@
 
 struct server;
 struct request;
+struct http;
 
 /* What a caller must be allowed to do; what it refers to is in the route's path. */
 enum permission {
@@ -58,15 +60,23 @@ extern const struct route server_routes[];
 /* The request. Texts are borrowed and live as long as the request. Path parameters and the query
  * are percent-decoded once; what is no UTF-8 or has NUL has been refused with 400. */
 struct server *request_server(const struct request *r);
+struct http *request_http(const struct request *r);
 const char *request_param(const struct request *r, const char *name); /* never NULL for a name of
                                                                          the route */
 const char *request_query(const struct request *r, const char *name); /* NULL: not there */
+/* All of it, in order, for names that may come several times or that the caller makes up
+ * ("metadata.KEY"). */
+size_t request_query_count(const struct request *r);
+const char *request_query_at(const struct request *r, size_t index, const char **out_name);
 /* An integer of the query: `otherwise` when not there; MLD_EINVALID (naming it) when it is none, or
  * outside [min, max]. */
 enum mld_error request_query_int(const struct request *r, const char *name, int64_t otherwise,
                                  int64_t min, int64_t max, int64_t *out);
 const char *request_header(const struct request *r, const char *name); /* NULL: not there */
+const char *request_method(const struct request *r);                   /* "HEAD" for HEAD */
 const char *request_client(const struct request *r);                   /* address, for logs */
+const char *request_id(const struct request *r);                       /* as in the log */
+struct arena *request_arena(struct request *r); /* freed with the request; the worker's alone */
 /* Content-Length, or UINT64_MAX when the body is chunked. */
 uint64_t request_body_bytes(const struct request *r);
 
@@ -137,14 +147,19 @@ struct http_options {
     unsigned max_connections;   /* 0: 4096 */
     unsigned header_timeout_ms; /* 0: 10 s from the first byte to the end of the head */
     unsigned idle_timeout_ms;   /* 0: 60 s between requests */
-    unsigned min_bytes_per_s;   /* 0: 1024, over 10 s, of a body in either direction */
+    unsigned min_bytes_per_s;   /* 0: 1024, of a body in either direction ... */
+    unsigned rate_window_ms;    /* ... over this time; 0: 10 s */
+    const char *log_path;       /* NULL: stderr */
 };
-struct http;
 /* Listens and serves until http_stop. `routes`: server_routes, or a test's own. MLD_EINVALID: an
  * option is wrong, or a row lacks its permission; MLD_EACCESS, MLD_EEXISTS: the address. */
 enum mld_error http_start(struct http **out, struct server *server, const struct route *routes,
                           const struct http_options *options);
 unsigned http_port(const struct http *h);
+/* A line in the log: level "error", "warning" or "info". Never blocks. */
+void http_note(struct http *h, const char *level, const char *message);
+/* Appends the layer's counters as Prometheus text. */
+void http_metrics(struct http *h, struct buf *out);
 /* No new connections; requests under way may finish for up to `grace_ms`; then all is closed. */
 void http_stop(struct http *h, unsigned grace_ms);
 
