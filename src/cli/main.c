@@ -11,6 +11,11 @@ static const struct cli_command commands[] = {
     {"verify", "check every stored byte and line", cmd_verify},
     {"gc", "free what deleted and replaced files still use", cmd_gc},
     {"serve", "keep experiments for a team, over HTTP", cmd_serve},
+#ifdef MLDASH_HAVE_SERVER
+    {"user", "the server's users", cmd_user},
+    {"token", "tokens for the server's users", cmd_token},
+    {"namespace", "the server's namespaces and their members", cmd_namespace},
+#endif
     {"version", "print the version", cmd_version},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
