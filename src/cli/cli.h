@@ -35,6 +35,7 @@ enum cli_exit cmd_show(int argc, char **argv);
 enum cli_exit cmd_download(int argc, char **argv);
 enum cli_exit cmd_verify(int argc, char **argv);
 enum cli_exit cmd_gc(int argc, char **argv);
+enum cli_exit cmd_serve(int argc, char **argv);
 enum cli_exit cmd_version(int argc, char **argv);
 enum cli_exit cmd_sync(int argc, char **argv);
 /* With MLDASH_HAVE_SERVER. */

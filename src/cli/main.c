@@ -11,6 +11,7 @@ static const struct cli_command commands[] = {
     {"verify", "check every stored byte and line", cmd_verify},
     {"gc", "free what deleted and replaced files still use", cmd_gc},
     {"sync", "send experiments to a server", cmd_sync},
+    {"serve", "keep experiments for a team, over HTTP", cmd_serve},
 #ifdef MLDASH_HAVE_SERVER
     {"user", "the server's users", cmd_user},
     {"token", "tokens for the server's users", cmd_token},
@@ -24,9 +25,10 @@ static enum cli_exit print_help(void)
 {
     struct buf out;
     buf_init(&out, CLI_MAX_OUTPUT_BYTES);
-    buf_puts(&out, "usage: ml-dash COMMAND [OPTIONS]\n\n"
-                   "Looks into experiments that ML-Dash keeps in local folders.\n\n"
-                   "commands:\n");
+    buf_puts(&out,
+             "usage: ml-dash COMMAND [OPTIONS]\n\n"
+             "Looks into experiments that ML-Dash keeps in local folders, and serves them.\n\n"
+             "commands:\n");
     for (size_t i = 0; i < N_COMMANDS; i++)
         buf_printf(&out, "  %-10s %s\n", commands[i].name, commands[i].summary);
     buf_puts(&out, "\n`ml-dash COMMAND --help` tells more. Where no folder is named, .ml-dash (or "

@@ -12,6 +12,8 @@ static enum cli_exit print_usage(const struct cli_usage *usage)
     buf_init(&out, CLI_MAX_OUTPUT_BYTES);
     buf_printf(&out, "usage: ml-dash %s\n\n%s\noptions:\n", usage->synopsis, usage->about);
     for (const struct cli_option *o = usage->options; o->name; o++) {
+        if (o->help == NULL)
+            continue;
         char left[64];
         char letter[] = {o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? ',' : ' ',
                          '\0'};

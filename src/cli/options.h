@@ -25,7 +25,7 @@ struct cli_option {
     char letter;      /* 0: none */
     enum cli_option_kind kind;
     const char *argument; /* its name in the help; NULL for a flag */
-    const char *help;
+    const char *help;     /* NULL: not told, for tests */
     void *into;
 };
 

@@ -30,6 +30,7 @@
 
 struct server;
 struct request;
+struct http;
 
 /* What a caller must be allowed to do; what it refers to is in the route's path. */
 enum permission {
@@ -59,6 +60,7 @@ extern const struct route server_routes[];
 /* The request. Texts are borrowed and live as long as the request. Path parameters and the query
  * are percent-decoded once; what is no UTF-8 or has NUL has been refused with 400. */
 struct server *request_server(const struct request *r);
+struct http *request_http(const struct request *r);
 const char *request_param(const struct request *r, const char *name); /* never NULL for a name of
                                                                          the route */
 const char *request_query(const struct request *r, const char *name); /* NULL: not there */
@@ -149,7 +151,6 @@ struct http_options {
     unsigned rate_window_ms;    /* ... over this time; 0: 10 s */
     const char *log_path;       /* NULL: stderr */
 };
-struct http;
 /* Listens and serves until http_stop. `routes`: server_routes, or a test's own. MLD_EINVALID: an
  * option is wrong, or a row lacks its permission; MLD_EACCESS, MLD_EEXISTS: the address. */
 enum mld_error http_start(struct http **out, struct server *server, const struct route *routes,

@@ -90,6 +90,11 @@ struct server *request_server(const struct request *r)
     return r->http->server;
 }
 
+struct http *request_http(const struct request *r)
+{
+    return r->http;
+}
+
 static const char *pair_value(const struct pair *pairs, size_t n, const char *name)
 {
     size_t len = strlen(name);
