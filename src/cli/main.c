@@ -10,7 +10,13 @@ static const struct cli_command commands[] = {
     {"download", "copy files out, with their checksums checked", cmd_download},
     {"verify", "check every stored byte and line", cmd_verify},
     {"gc", "free what deleted and replaced files still use", cmd_gc},
+    {"sync", "send experiments to a server", cmd_sync},
     {"serve", "keep experiments for a team, over HTTP", cmd_serve},
+#ifdef MLDASH_HAVE_SERVER
+    {"user", "the server's users", cmd_user},
+    {"token", "tokens for the server's users", cmd_token},
+    {"namespace", "the server's namespaces and their members", cmd_namespace},
+#endif
     {"version", "print the version", cmd_version},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
