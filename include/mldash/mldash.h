@@ -35,6 +35,7 @@
 #include "mldash/log.h"
 #include "mldash/params.h"
 #include "mldash/series.h"
+#include "mldash/sync.h"
 #include "mldash/value.h"
 
 #endif

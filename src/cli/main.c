@@ -11,6 +11,7 @@ static const struct cli_command commands[] = {
     {"verify", "check every stored byte and line", cmd_verify},
     {"gc", "free what deleted and replaced files still use", cmd_gc},
     {"serve", "keep experiments for a team, over HTTP", cmd_serve},
+    {"sync", "send experiments to a server", cmd_sync},
 #ifdef MLDASH_HAVE_SERVER
     {"user", "the server's users", cmd_user},
     {"token", "tokens for the server's users", cmd_token},

@@ -275,9 +275,8 @@ enum mld_error http_reply_check(const struct http_reply *reply, const char *what
     if (reply->status / 100 == 2)
         return MLD_OK;
     char *message = member(reply, "message");
-    enum mld_error error =
-        error_set(code_of(reply->status), "%s: the server says %ld: %s", what, reply->status,
-                  message == NULL ? "(nothing)" : message);
+    enum mld_error error = error_set(code_of(reply->status), "%s: the server says %ld: %s", what,
+                                     reply->status, message == NULL ? "(nothing)" : message);
     free(message);
     return error;
 }

@@ -14,9 +14,9 @@
 
 #define HTTP_MAX_REPLY_BYTES (64u << 20)
 
-struct http_server { /* where to, and who asks; texts are borrowed */
-    const char *url;   /* "http://host:port[/prefix]", no slash at the end */
-    const char *token; /* NULL: none */
+struct http_server {         /* where to, and who asks; texts are borrowed */
+    const char *url;         /* "http://host:port[/prefix]", no slash at the end */
+    const char *token;       /* NULL: none */
     const atomic_bool *stop; /* NULL: never; true ends requests under way with MLD_EINTERRUPTED */
     long connect_timeout_ms; /* 0: 10 s */
     long stall_timeout_s;    /* 0: 30 s without a byte in either direction */

@@ -1,0 +1,89 @@
+/* mldash/sync.h: send run folders to a server, and keep sending while a run goes on.
+ *
+ * A run folder is synced from what lies on the disk, by any process, on any machine that sees it,
+ * live or dead, as often as one likes: the server is asked what it has, and only the rest is sent.
+ * A file or point that was acknowledged is on the server once. Only what survives power loss here
+ * is sent (about a second after it was written).
+ *
+ * In the background (mld_sync_start) a thread of its own does this; no call that saves or appends
+ * ever waits for it. After fork() the child has no such thread, and must not use the handle but to
+ * close it.
+ */
+#ifndef MLDASH_SYNC_H
+#define MLDASH_SYNC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mldash/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What has been done and what is left, at one moment. */
+struct mld_sync_status {
+    uint64_t files_sent;  /* bytes arrived and were checked; small and large */
+    uint64_t files_there; /* the server had them already */
+    uint64_t files_left;  /* known here and not there yet */
+    uint64_t bytes_sent;  /* of files, so far */
+    uint64_t bytes_left;
+    uint64_t lines_bytes_sent; /* of records, metrics, tracks and logs */
+    uint64_t lines_bytes_left;
+    uint64_t files_failed; /* will not be sent: damaged, missing, too large; each was reported */
+    uint64_t requests;
+    bool done;            /* all that is known here is there */
+    bool failed;          /* it has stopped for good; `message` says why */
+    enum mld_error error; /* of the last failed try; MLD_OK: the last one went well */
+    char message[512];    /* its message; "" when there was none */
+    char experiment[40];  /* the experiment's id at the server; "" until it is known */
+    char place[512];      /* "namespace/project/folder/name" */
+};
+
+/* Zero or NULL means the default. Everything is copied. */
+struct mld_sync_options {
+    unsigned version;           /* MLD_SYNC_OPTIONS_VERSION */
+    const char *url;            /* "https://dash.example.org"; NULL: $ML_DASH_URL, then the login */
+    const char *token;          /* NULL: $ML_DASH_TOKEN, then the login (ml-dash login) */
+    const char *namespace_name; /* NULL: the user's own, or the prefix's first part */
+    uint64_t interval_ms;       /* how long new lines may wait for others; 10 s unless told */
+    unsigned part_threads;      /* parts of one file on the way at once; 2 unless told */
+    /* Called now and then, and for each problem (`problem` not NULL: one line), on the thread that
+     * works; must be quick. Returning false stops a call of mld_sync_folder. */
+    bool (*progress)(const struct mld_sync_status *status, const char *problem, void *payload);
+    void *payload;
+};
+#define MLD_SYNC_OPTIONS_VERSION 1
+#define MLD_SYNC_OPTIONS_INIT MLD_INIT(MLD_SYNC_OPTIONS_VERSION)
+
+/* Sends all that the run folder at `directory` holds now, and returns. `out` (NULL: not wanted)
+ * gets the final numbers. Interrupted connections are tried again for `patience_ms` without any
+ * progress (0: 30 s), then MLD_EUNAVAILABLE: what arrived stays, and the next call goes on from
+ * there. MLD_EAUTH, MLD_EACCESS: who asks may not. MLD_EDAMAGED: everything that could be was sent,
+ * and some files could not. Blocks. */
+MLD_API enum mld_error mld_sync_folder(struct mld_sync_status *out, const char *directory,
+                                       const struct mld_sync_options *options,
+                                       uint64_t patience_ms);
+
+typedef struct mld_sync mld_sync;
+
+/* Starts a background thread that sends the folder until mld_sync_stop. Never waits for the
+ * network. MLD_EINVALID: no URL is known; MLD_EAUTH: no token. */
+MLD_API enum mld_error mld_sync_start(mld_sync **out, const char *directory,
+                                      const struct mld_sync_options *options);
+/* Returns once all that survived power loss here when it was called is acknowledged there, or after
+ * `timeout_ms`: MLD_ETIMEOUT. (mld_flush the experiment first.) Any other error: what stops it. */
+MLD_API enum mld_error mld_sync_flush(mld_sync *sync, uint64_t timeout_ms);
+/* Whether this file's bytes are acknowledged; with `timeout_ms` it waits that long. */
+MLD_API enum mld_error mld_sync_file_is_there(mld_sync *sync, const char *file_id,
+                                              uint64_t timeout_ms, bool *out);
+MLD_API void mld_sync_get_status(mld_sync *sync, struct mld_sync_status *out);
+/* Ends the thread, within two seconds whatever the network does; what was not sent stays in the
+ * folder. NULL is fine. In a forked child only the memory goes. */
+MLD_API void mld_sync_stop(mld_sync *sync);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

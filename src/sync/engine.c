@@ -1,0 +1,245 @@
+#include "sync/engine.h"
+
+#include <openssl/rand.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "sync/credentials.h"
+
+#define PAUSE_FIRST_MS 500
+#define PAUSE_MAX_MS 30000
+
+static enum mld_error no_memory(void)
+{
+    return error_set(MLD_ENOMEM, "no memory to sync");
+}
+
+/* Who and where: as given, else the environment's, else the login's. */
+static enum mld_error find_credentials(struct engine *e, const struct mld_sync_options *o)
+{
+    struct credentials found;
+    enum mld_error error = credentials_find(&found, o->url, o->token);
+    if (error != MLD_OK)
+        return error;
+    e->url = found.url;
+    e->token = found.token;
+    if (e->url == NULL)
+        return error_set(MLD_EINVALID, "no server is known: give its URL, set ML_DASH_URL, or log "
+                                       "in: ml-dash login --url http://host:3000");
+    if (e->token == NULL)
+        return error_set(MLD_EAUTH,
+                         "no token for %.200s: set ML_DASH_TOKEN, or log in: ml-dash "
+                         "login --url %.200s",
+                         e->url, e->url);
+    size_t len = strlen(e->url);
+    while (len > 0 && e->url[len - 1] == '/')
+        e->url[--len] = '\0';
+    return MLD_OK;
+}
+
+static enum mld_error set_up(struct engine *e, const char *directory,
+                             const struct mld_sync_options *o)
+{
+    enum mld_error error = find_credentials(e, o);
+    if (error == MLD_OK && o->namespace_name != NULL &&
+        (e->namespace_name = strdup(o->namespace_name)) == NULL)
+        error = no_memory();
+    if (error != MLD_OK)
+        return error;
+    e->server = (struct http_server){.url = e->url, .token = e->token, .stop = &e->stop};
+    e->interval_ms = o->interval_ms == 0 ? ENGINE_INTERVAL_MS : o->interval_ms;
+    e->part_threads = o->part_threads == 0 ? 2 : o->part_threads;
+    e->progress = o->progress;
+    e->payload = o->payload;
+    error = sync_folder_open(&e->folder, directory);
+    return error == MLD_OK ? http_client_new(&e->remote.client, &e->server) : error;
+}
+
+enum mld_error engine_open(struct engine **out, const char *directory,
+                           const struct mld_sync_options *options)
+{
+    struct engine *e = calloc(1, sizeof *e);
+    pthread_condattr_t monotonic;
+    *out = NULL;
+    if (options->version != MLD_SYNC_OPTIONS_VERSION) {
+        free(e);
+        return error_set(MLD_EINVALID, "options of version %u; begin with MLD_SYNC_OPTIONS_INIT",
+                         options->version);
+    }
+    if (e == NULL)
+        return no_memory();
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    enum mld_error error = set_up(e, directory, options);
+    if (error == MLD_OK)
+        *out = e;
+    else
+        engine_free(e);
+    return error;
+}
+
+void engine_free(struct engine *e)
+{
+    if (e == NULL)
+        return;
+    http_client_free(e->remote.client);
+    sync_folder_free(e->folder);
+    map_free(&e->there);
+    arena_free(&e->there_ids);
+    pthread_mutex_destroy(&e->lock);
+    pthread_cond_destroy(&e->changed);
+    if (e->token != NULL)
+        explicit_bzero(e->token, strlen(e->token));
+    free(e->url);
+    free(e->token);
+    free(e->namespace_name);
+    free(e);
+}
+
+void engine_say(struct engine *e, const char *problem)
+{
+    struct mld_sync_status status;
+    if (e->progress == NULL)
+        return;
+    pthread_mutex_lock(&e->lock);
+    status = e->status;
+    pthread_mutex_unlock(&e->lock);
+    if (!e->progress(&status, problem, e->payload))
+        atomic_store(&e->stop, true);
+}
+
+void engine_report(struct engine *e)
+{
+    uint64_t left = 0;
+    for (const struct sync_stream *s = e->folder->streams; s != NULL; s = s->next)
+        left += !s->vanished && s->safe > s->sent ? s->safe - s->sent : 0;
+    pthread_mutex_lock(&e->lock);
+    e->status.files_left = e->folder->n_pending;
+    e->status.bytes_left = e->folder->pending_bytes;
+    e->status.lines_bytes_left = left;
+    e->status.requests = e->remote.requests;
+    pthread_cond_broadcast(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+    engine_say(e, NULL);
+}
+
+void engine_count(struct engine *e, uint64_t *counter, uint64_t n)
+{
+    pthread_mutex_lock(&e->lock);
+    *counter += n;
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_file_is_there(struct engine *e, const struct sync_file *file, bool sent)
+{
+    pthread_mutex_lock(&e->lock);
+    *(sent ? &e->status.files_sent : &e->status.files_there) += 1;
+    const char *id = arena_strdup(&e->there_ids, file->id);
+    if (id != NULL) /* without memory it is only not known here */
+        map_put(&e->there, id, strlen(id), e);
+    pthread_cond_broadcast(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+}
+
+void engine_file_failed(struct engine *e, const struct sync_file *file, const char *reason)
+{
+    char line[1024];
+    snprintf(line, sizeof line, "%.200s%s%.200s (%s) is not sent: %.400s", file->path,
+             strcmp(file->path, "/") == 0 ? "" : "/", file->filename, file->id, reason);
+    engine_count(e, &e->status.files_failed, 1);
+    engine_say(e, line);
+}
+
+/* The namespace: as given; else the prefix's first part, if the caller may write there; else his
+ * own. */
+static enum mld_error register_place(struct engine *e)
+{
+    enum mld_error error;
+    if (e->namespace_name == NULL && e->folder->owner != NULL) {
+        error = remote_register(&e->remote, e->folder->owner, e->folder, e->diverged);
+        if (error == MLD_OK) {
+            e->namespace_name = strdup(e->folder->owner);
+            return e->namespace_name == NULL ? no_memory() : MLD_OK;
+        }
+        if (error != MLD_ENOTFOUND)
+            return error;
+    }
+    error =
+        e->namespace_name == NULL ? remote_own_namespace(&e->remote, &e->namespace_name) : MLD_OK;
+    return error == MLD_OK ? remote_register(&e->remote, e->namespace_name, e->folder, e->diverged)
+                           : error;
+}
+
+static enum mld_error register_folder(struct engine *e)
+{
+    enum mld_error error = register_place(e);
+    if (error != MLD_OK)
+        return error;
+    const struct sync_folder *f = e->folder;
+    bool nested = f->folder != NULL && f->folder[0] != '\0';
+    pthread_mutex_lock(&e->lock);
+    snprintf(e->status.experiment, sizeof e->status.experiment, "%s", e->remote.experiment);
+    snprintf(e->status.place, sizeof e->status.place, "%.100s/%.100s/%.150s%s%.100s",
+             e->namespace_name, f->project, nested ? f->folder : "", nested ? "/" : "", f->name);
+    pthread_mutex_unlock(&e->lock);
+    return MLD_OK;
+}
+
+static enum mld_error work(struct engine *e, bool all)
+{
+    enum mld_error error = sync_folder_scan(e->folder);
+    if (error == MLD_OK && e->remote.experiment[0] == '\0')
+        error = register_folder(e);
+    /* Reading records stops where many files wait: until they are settled, then it goes on. */
+    for (bool more = true; error == MLD_OK && more;) {
+        error = engine_send_streams(e, all);
+        more = error == MLD_OK && e->folder->n_pending > 0;
+        if (more)
+            error = engine_send_files(e);
+        if (error == MLD_OK && more)
+            error = sync_folder_scan(e->folder);
+        if (atomic_load(&e->stop))
+            error = error_set(MLD_EINTERRUPTED, "syncing was stopped");
+    }
+    return error;
+}
+
+enum mld_error engine_round(struct engine *e, bool all)
+{
+    enum mld_error error = work(e, all);
+    engine_report(e);
+    pthread_mutex_lock(&e->lock);
+    e->status.error = error;
+    e->status.done =
+        error == MLD_OK && e->status.lines_bytes_left == 0 && e->status.files_left == 0;
+    snprintf(e->status.message, sizeof e->status.message, "%s",
+             error == MLD_OK ? "" : mld_error_message());
+    pthread_cond_broadcast(&e->changed);
+    pthread_mutex_unlock(&e->lock);
+    return error;
+}
+
+bool engine_is_passing(enum mld_error error)
+{
+    return error == MLD_EUNAVAILABLE || error == MLD_ENOSPACE || error == MLD_ECONFLICT ||
+           error == MLD_EBUSY;
+}
+
+int64_t engine_pause_ms(const struct engine *e, unsigned failures)
+{
+    unsigned char random = 128;
+    int64_t pause = PAUSE_FIRST_MS;
+    for (unsigned i = 1; i < failures && pause < PAUSE_MAX_MS; i++)
+        pause *= 2;
+    if (pause > PAUSE_MAX_MS)
+        pause = PAUSE_MAX_MS;
+    RAND_bytes(&random, 1);
+    pause = pause / 2 + pause * random / 256; /* half to one and a half */
+    int64_t said = e->remote.retry_after_s * 1000;
+    return said > pause ? (said > 10 * PAUSE_MAX_MS ? 10 * PAUSE_MAX_MS : said) : pause;
+}

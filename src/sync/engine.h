@@ -1,0 +1,67 @@
+/* engine.h: one folder on its way to one server. Everything here runs on the thread that syncs;
+ * `shared` is what others may look at. */
+#ifndef SYNC_ENGINE_H
+#define SYNC_ENGINE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "mldash/sync.h"
+#include "sync/remote.h"
+
+#define ENGINE_LINES_AT_ONCE (64u << 10) /* so many unsent bytes are sent without waiting */
+#define ENGINE_INTERVAL_MS 10000
+#define ENGINE_FILE_TRIES 3
+
+struct engine {
+    char *url, *token, *namespace_name; /* own memory; namespace_name may be NULL at first */
+    struct http_server server;
+    struct remote remote;
+    struct sync_folder *folder;
+    bool diverged;
+    uint64_t interval_ms;
+    unsigned part_threads;
+    bool (*progress)(const struct mld_sync_status *status, const char *problem, void *payload);
+    void *payload;
+    atomic_bool stop;
+
+    pthread_mutex_t lock; /* guards the status and `there` */
+    pthread_cond_t changed;
+    struct mld_sync_status status;
+    struct map there; /* ids of files that are acknowledged */
+    struct arena there_ids;
+};
+
+/* Looks up URL and token; opens the folder. Nothing is sent yet. */
+enum mld_error engine_open(struct engine **out, const char *directory,
+                           const struct mld_sync_options *options);
+void engine_free(struct engine *e); /* NULL is fine */
+
+/* Looks at the folder and sends what is due; with `all` everything that may be sent. MLD_OK: it was
+ * sent (status.done tells whether anything is left). MLD_EUNAVAILABLE, MLD_ENOSPACE, MLD_ECONFLICT:
+ * worth trying again later. */
+enum mld_error engine_round(struct engine *e, bool all);
+/* Whether a further round could help after this error. */
+bool engine_is_passing(enum mld_error error);
+/* How long to wait before it, after `failures` in a row: with jitter, and as the server said. */
+int64_t engine_pause_ms(const struct engine *e, unsigned failures);
+
+/* For the engine's own files. */
+/* Streams: new ones are asked for, due ones sent (engine_streams.c). */
+enum mld_error engine_send_streams(struct engine *e, bool all);
+/* Files whose records were read (engine_files.c), and one large one (engine_upload.c). */
+enum mld_error engine_send_files(struct engine *e);
+enum mld_error engine_upload(struct engine *e, struct sync_file *file);
+/* `file` is acknowledged; or will never be, for a reason that is said. */
+void engine_file_is_there(struct engine *e, const struct sync_file *file, bool sent);
+void engine_file_failed(struct engine *e, const struct sync_file *file, const char *reason);
+/* Tells the user: one line. */
+void engine_say(struct engine *e, const char *problem);
+/* Counts what is left, wakes who waits, calls `progress`. */
+void engine_report(struct engine *e);
+/* Adds to a counter of the status. */
+void engine_count(struct engine *e, uint64_t *counter, uint64_t n);
+/* A path of stored bytes below the folder; false when it does not fit. */
+enum mld_error engine_open_bytes(struct engine *e, const struct sync_file *file, int *out_fd);
+
+#endif

@@ -1,0 +1,259 @@
+/* engine_streams.c: records, metrics, tracks and logs: appended at the server as they grow here. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "sync/engine.h"
+
+#define HASH_BYTES (1u << 20)
+#define HEADER_BYTES_EACH 512
+
+static bool is_unsent(const struct sync_stream *s)
+{
+    return !s->vanished && s->known && s->safe > s->sent;
+}
+
+/* The hash of a stream's first `length` bytes here. *out_there is false when it is shorter. */
+static enum mld_error hash_prefix(const struct engine *e, const struct sync_stream *s,
+                                  uint64_t length, struct sha256_state *out, bool *out_there)
+{
+    char *data = malloc(HASH_BYTES);
+    enum mld_error error = data == NULL ? error_set(MLD_ENOMEM, "no memory to hash") : MLD_OK;
+    uint64_t at = 0;
+    sha256_state_init(out);
+    while (error == MLD_OK && at < length) {
+        size_t got = 0, len = length - at < HASH_BYTES ? (size_t)(length - at) : HASH_BYTES;
+        error = sync_folder_read(e->folder, s, at, data, len, &got);
+        if (error != MLD_OK || got == 0)
+            break;
+        sha256_state_update(out, data, got);
+        at += got;
+    }
+    free(data);
+    *out_there = at == length;
+    return error;
+}
+
+/* Two copies of this folder were both resumed, or a disk lost what it held: this one becomes an
+ * experiment of its own. */
+static enum mld_error diverge(struct engine *e, const struct sync_stream *s)
+{
+    char line[256];
+    if (e->diverged)
+        return error_set(MLD_EDAMAGED,
+                         "%s differs from what the server has of it, also in the copy "
+                         "that was made for this folder",
+                         s->file);
+    snprintf(line, sizeof line,
+             "%.100s differs from what the server has: the folder was copied and both copies "
+             "were resumed; this one is sent as another experiment",
+             s->file);
+    engine_say(e, line);
+    e->diverged = true;
+    e->remote.experiment[0] = '\0';
+    sync_folder_restart(e->folder);
+    return error_set(MLD_ECONFLICT, "%s", line);
+}
+
+/* Takes what the server has of a stream as sent. */
+static enum mld_error take_head(struct engine *e, struct sync_stream *s,
+                                const struct remote_head *head)
+{
+    char own[SHA256_HEX_LEN + 1];
+    bool there;
+    enum mld_error error = hash_prefix(e, s, head->offset, &s->hash, &there);
+    if (error != MLD_OK)
+        return error;
+    sha256_state_digest(&s->hash, own);
+    if (!there || strcmp(own, head->sha256) != 0)
+        return diverge(e, s);
+    s->sent = head->offset;
+    s->known = true;
+    /* What the server has, this disk may have lost the mark of. */
+    if (s->safe < s->sent)
+        s->safe = s->sent;
+    return MLD_OK;
+}
+
+static enum mld_error ask_heads(struct engine *e)
+{
+    struct remote_head *heads = calloc(REMOTE_MAX_HEADS, sizeof *heads);
+    struct sync_stream **asked = calloc(REMOTE_MAX_HEADS, sizeof *asked);
+    enum mld_error error = MLD_OK;
+    size_t n = 1;
+    if (heads == NULL || asked == NULL)
+        error = error_set(MLD_ENOMEM, "no memory to ask for streams");
+    while (error == MLD_OK && n > 0) {
+        n = 0;
+        for (struct sync_stream *s = e->folder->streams; s != NULL && n < REMOTE_MAX_HEADS;
+             s = s->next) {
+            if (!s->known && !s->vanished && s->safe > 0) {
+                asked[n] = s;
+                heads[n++] = (struct remote_head){.stream = s->id};
+            }
+        }
+        if (n > 0)
+            error = remote_heads(&e->remote, heads, n);
+        for (size_t i = 0; error == MLD_OK && i < n; i++)
+            error = take_head(e, asked[i], &heads[i]);
+    }
+    free(heads);
+    free(asked);
+    return error;
+}
+
+/* One request on its way: which streams, and how much of each. */
+struct piece {
+    struct sync_stream *stream;
+    size_t len;
+    struct sha256_state hash; /* with these bytes */
+};
+struct batch {
+    struct buf header, bytes;
+    struct piece *pieces;
+    size_t n, capacity;
+};
+
+static void put_piece(struct buf *b, const struct sync_stream *s, size_t len)
+{
+    char before[SHA256_HEX_LEN + 1];
+    sha256_state_digest(&s->hash, before);
+    buf_puts(b, b->data[b->len - 1] == '[' ? "{" : ",{");
+    json_put_key(b, "stream");
+    json_put_cstring(b, s->id);
+    json_put_key(b, "kind");
+    json_put_cstring(b, s->kind);
+    json_put_key(b, "slot");
+    json_put_int64(b, s->slot);
+    json_put_key(b, "file");
+    json_put_cstring(b, s->file);
+    json_put_key(b, "offset");
+    json_put_int64(b, (int64_t)s->sent);
+    json_put_key(b, "sha256");
+    json_put_cstring(b, before);
+    json_put_key(b, "length");
+    json_put_int64(b, (int64_t)len);
+    buf_putc(b, '}');
+}
+
+static enum mld_error add_to_batch(struct batch *b, struct sync_stream *s, size_t len)
+{
+    if (b->n == b->capacity) {
+        size_t capacity = b->capacity == 0 ? 64 : 2 * b->capacity;
+        struct piece *pieces = realloc(b->pieces, capacity * sizeof *pieces);
+        if (pieces == NULL)
+            return error_set(MLD_ENOMEM, "no memory for a request");
+        b->pieces = pieces;
+        b->capacity = capacity;
+    }
+    struct piece *p = &b->pieces[b->n++];
+    *p = (struct piece){.stream = s, .len = len, .hash = s->hash};
+    sha256_state_update(&p->hash, b->bytes.data + b->bytes.len - len, len);
+    put_piece(&b->header, s, len);
+    return MLD_OK;
+}
+
+/* Whole lines of a stream, as many as fit; none when not even one does. */
+static enum mld_error take_lines(struct engine *e, struct batch *b, struct sync_stream *s,
+                                 size_t room)
+{
+    uint64_t left = s->safe - s->sent;
+    size_t len = left < room ? (size_t)left : room, got = 0;
+    char *place = buf_reserve(&b->bytes, len);
+    if (place == NULL)
+        return buf_check(&b->bytes, "a request");
+    enum mld_error error = sync_folder_read(e->folder, s, s->sent, place, len, &got);
+    if (error != MLD_OK)
+        return error;
+    if (got == 0) {
+        s->vanished = true;
+        return MLD_OK;
+    }
+    const char *end = memrchr(place, '\n', got);
+    if (end == NULL)
+        return MLD_OK;
+    len = (size_t)(end - place) + 1;
+    buf_advance(&b->bytes, len);
+    return add_to_batch(b, s, len);
+}
+
+static enum mld_error fill_batch(struct engine *e, struct batch *b)
+{
+    enum mld_error error = MLD_OK;
+    buf_puts(&b->header, "{\"streams\":[");
+    for (struct sync_stream *s = e->folder->streams; error == MLD_OK && s != NULL; s = s->next) {
+        size_t used = b->bytes.len + (b->n + 1) * HEADER_BYTES_EACH;
+        if (used >= REMOTE_MAX_BODY_BYTES || b->n == REMOTE_MAX_HEADS)
+            break;
+        if (is_unsent(s))
+            error = take_lines(e, b, s, REMOTE_MAX_BODY_BYTES - used);
+    }
+    buf_puts(&b->header, "]}\n");
+    return error == MLD_OK ? buf_check(&b->header, "a request") : error;
+}
+
+static enum mld_error send_batch(struct engine *e, struct batch *b)
+{
+    bool diverged;
+    struct buf *body = &b->header;
+    buf_put(body, b->bytes.data, b->bytes.len);
+    enum mld_error error = buf_check(body, "a request");
+    if (error == MLD_OK)
+        error = remote_append(&e->remote, body, &diverged);
+    if (error == MLD_ECONFLICT && diverged)
+        return diverge(e, b->pieces[0].stream);
+    if (error == MLD_ECONFLICT) { /* somebody else sent some of it */
+        for (size_t i = 0; i < b->n; i++)
+            b->pieces[i].stream->known = false;
+        return ask_heads(e);
+    }
+    for (size_t i = 0; error == MLD_OK && i < b->n; i++) {
+        struct sync_stream *s = b->pieces[i].stream;
+        s->sent += b->pieces[i].len;
+        s->hash = b->pieces[i].hash;
+        s->waiting_since_ms = s->safe > s->sent ? clock_monotonic_ms() : 0;
+        engine_count(e, &e->status.lines_bytes_sent, b->pieces[i].len);
+    }
+    return error;
+}
+
+/* Whether enough is unsent, or something is unsent for long enough. */
+static bool is_due(const struct engine *e)
+{
+    uint64_t unsent = 0;
+    int64_t now = clock_monotonic_ms();
+    for (const struct sync_stream *s = e->folder->streams; s != NULL; s = s->next) {
+        if (!is_unsent(s))
+            continue;
+        unsent += s->safe - s->sent;
+        if (s->waiting_since_ms != 0 && now - s->waiting_since_ms >= (int64_t)e->interval_ms)
+            return true;
+    }
+    return unsent >= ENGINE_LINES_AT_ONCE;
+}
+
+enum mld_error engine_send_streams(struct engine *e, bool all)
+{
+    enum mld_error error = ask_heads(e);
+    if (error == MLD_OK && !all && !is_due(e))
+        return MLD_OK;
+    for (bool more = true; error == MLD_OK && more;) {
+        struct batch b = {.n = 0};
+        buf_init(&b.header, 2 * REMOTE_MAX_BODY_BYTES);
+        buf_init(&b.bytes, REMOTE_MAX_BODY_BYTES);
+        error = fill_batch(e, &b);
+        more = error == MLD_OK && b.n > 0;
+        if (more)
+            error = send_batch(e, &b);
+        buf_free(&b.header);
+        buf_free(&b.bytes);
+        free(b.pieces);
+        if (more)
+            engine_report(e);
+        if (atomic_load(&e->stop))
+            error = error_set(MLD_EINTERRUPTED, "syncing was stopped");
+    }
+    return error;
+}

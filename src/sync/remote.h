@@ -1,0 +1,74 @@
+/* remote.h: the protocol (docs/protocol.md) as calls. Each is one request; errors are those of
+ * http_reply_check and http_client_call, and those named here. */
+#ifndef SYNC_REMOTE_H
+#define SYNC_REMOTE_H
+
+#include "sync/folder.h"
+#include "sync/http_client.h"
+
+#define REMOTE_ID_MAX 40
+#define REMOTE_MAX_BODY_BYTES (8u << 20)
+#define REMOTE_SMALL_BYTES (64u << 10)
+#define REMOTE_MAX_FILES 1000
+#define REMOTE_MAX_HEADS 10000
+
+struct remote {
+    struct http_client *client;
+    char experiment[REMOTE_ID_MAX]; /* "" before remote_register */
+    uint64_t requests;
+    int64_t retry_after_s; /* of the last answer; -1: not said */
+};
+
+/* The caller's own namespace: his name. The caller frees *out. */
+enum mld_error remote_own_namespace(struct remote *r, char **out);
+/* Registers the folder; r->experiment is set. */
+enum mld_error remote_register(struct remote *r, const char *namespace_name,
+                               const struct sync_folder *f, bool diverged);
+
+/* What the server has of streams: sets offset and hash of each. */
+struct remote_head {
+    const char *stream;
+    uint64_t offset;
+    char sha256[SHA256_HEX_LEN + 1];
+};
+enum mld_error remote_heads(struct remote *r, struct remote_head *heads, size_t n);
+
+/* Appends; `body` is header line and bytes. MLD_ECONFLICT: *out_diverged tells which of the two it
+ * is; with false the heads have to be asked for again. */
+enum mld_error remote_append(struct remote *r, const struct buf *body, bool *out_diverged);
+
+enum remote_state {
+    REMOTE_ABSENT,
+    REMOTE_OPEN,
+    REMOTE_LIVE,
+    REMOTE_GONE,
+    REMOTE_ID_TAKEN,
+    REMOTE_CHECKSUM /* of a small file: other bytes arrived */
+};
+/* The states of files, in the order given. */
+enum mld_error remote_files_status(struct remote *r, struct sync_file *const *files, size_t n,
+                                   enum remote_state *out);
+/* Sends small files; `body` is header line and bytes of n files. */
+enum mld_error remote_files_small(struct remote *r, const struct buf *body, size_t n,
+                                  enum remote_state *out);
+/* One member of the header of small files and of an upload's creation. `as`: see id_taken; NULL:
+ * the file goes under its own id. */
+void remote_put_file(struct buf *out, const struct sync_file *file, const char *as_id);
+
+/* An upload under way. */
+struct remote_upload {
+    enum remote_state state; /* REMOTE_OPEN, REMOTE_LIVE, REMOTE_GONE or REMOTE_ID_TAKEN */
+    uint64_t part_size_bytes;
+    unsigned parts;
+    bool *have; /* of each part; freed by remote_upload_free */
+};
+void remote_upload_free(struct remote_upload *u);
+enum mld_error remote_upload_open(struct remote *r, struct remote_upload *out,
+                                  const struct sync_file *file, const char *as_id);
+enum mld_error remote_upload_part(struct remote *r, const char *file_id, unsigned part,
+                                  const void *data, size_t len, const char *sha256);
+/* MLD_ECHECKSUM: what is stored here is not what its record says. MLD_ECONFLICT: parts are missing;
+ * open it again. */
+enum mld_error remote_upload_commit(struct remote *r, const char *file_id);
+
+#endif
