@@ -50,6 +50,7 @@ static const int most_of[ACCESS_COUNTED] = {
     [ACCESS_ADDRESS_SIGN_INS] = 10,
     [ACCESS_ACCOUNT_SIGN_INS] = 5,
     [ACCESS_DEVICE_STARTS] = 20,
+    [ACCESS_DEVICE_POLLS] = 60,
 };
 
 /* Secrets that everybody knows from examples; only those that are long enough need to be here. */
@@ -126,11 +127,6 @@ struct throttle *access_throttle(struct accounts *a, enum access_counted which)
     return &a->throttles[which];
 }
 
-struct meta *access_meta(struct accounts *a)
-{
-    return a->meta;
-}
-
 static size_t slot_of(const char *key, size_t slots)
 {
     return crc32c(0, key, strlen(key)) % slots;
@@ -159,6 +155,16 @@ static void remember(struct accounts *a, const struct known *known)
 {
     pthread_mutex_lock(&a->lock);
     a->known[slot_of(known->key, N_REMEMBERED)] = *known;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void access_forget_token(struct accounts *a, const char *token_id)
+{
+    pthread_mutex_lock(&a->lock);
+    for (size_t i = 0; i < N_REMEMBERED; i++) {
+        if (a->known[i].token_id[0] != '\0' && strcmp(a->known[i].token_id, token_id) == 0)
+            a->known[i].until_ms = 0;
+    }
     pthread_mutex_unlock(&a->lock);
 }
 

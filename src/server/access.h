@@ -40,15 +40,18 @@ enum mld_error access_open(struct accounts **out, struct meta *meta, const char 
                            int64_t jwt_max_age_s);
 void access_close(struct accounts *a); /* NULL is fine */
 
+/* A token was revoked here, by its public id: this server forgets it at once, others in time. */
+void access_forget_token(struct accounts *a, const char *token_id);
+
 /* What is counted, per minute, and refused beyond. */
 enum access_counted {
     ACCESS_BAD_TOKENS,       /* of an address */
     ACCESS_ADDRESS_SIGN_INS, /* failed with a password or code, of an address */
     ACCESS_ACCOUNT_SIGN_INS, /* the same, of a user's name, whether there is such a user or not */
     ACCESS_DEVICE_STARTS,    /* logins begun, of an address */
+    ACCESS_DEVICE_POLLS,     /* of one login */
     ACCESS_COUNTED
 };
 struct throttle *access_throttle(struct accounts *a, enum access_counted which); /* borrowed */
-struct meta *access_meta(struct accounts *a);                                    /* borrowed */
 
 #endif
