@@ -72,8 +72,9 @@ class Experiment:
     remote, api_key, dash_url: of a server; not there yet, ConfigurationError.
     user, entry, project_root, job_name: of the default prefix, see RUN.
 
-    Nothing is made before the run starts: `with experiment.run:`. Any number of processes may
-    open one experiment; opening it again resumes it. A pickled copy is an unopened one.
+    Nothing is made before the run starts: `with experiment.run:`, or `with experiment:`, which is
+    the same. Any number of processes may open one experiment; opening it again resumes it. A
+    pickled copy is an unopened one.
     """
 
     def __init__(
@@ -167,6 +168,16 @@ class Experiment:
 
     # --- the run --------------------------------------------------------------------------------
 
+    def __enter__(self) -> Experiment:
+        return self.run.__enter__()
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        self.run.__exit__(kind, value, traceback)
+
+    def __call__(self, function: Function) -> Function:
+        """Decorator, as `experiment.run` is: the function gets the experiment first."""
+        return self.run(function)
+
     def _open(self) -> Experiment:
         if self._is_open:
             return self
@@ -220,7 +231,7 @@ class Experiment:
         """The open run folder; ExperimentError before the start."""
         if self._opened is None:
             raise ExperimentError(
-                f"{self!r} is not open: use `with experiment.run:` or experiment.run.start()"
+                f"{self!r} is not open: use `with experiment:` or experiment.run.start()"
             )
         return self._opened
 

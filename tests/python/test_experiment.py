@@ -116,6 +116,29 @@ def test_decorators():
     assert os.path.samefile(other(), "r/me/p/c")
 
 
+def test_without_run():
+    """An experiment is its own context manager and decorator."""
+    experiment = Experiment("a", "p")
+    with experiment as opened:
+        assert opened is experiment
+        assert experiment.status == "RUNNING"
+    assert experiment.status == "COMPLETED"
+    with pytest.raises(ValueError, match="x"), experiment:
+        raise ValueError("x")
+    assert experiment.status == "FAILED"
+
+    @experiment
+    def train(exp, lr, *, steps=1):
+        """Trains."""
+        assert exp is experiment
+        assert exp.status == "RUNNING"
+        return lr * steps
+
+    assert train(0.5, steps=4) == 2.0
+    assert train.__doc__ == "Trains."
+    assert experiment.status == "COMPLETED"
+
+
 def test_before_the_start():
     experiment = Experiment("a", "p")
     for use in (
