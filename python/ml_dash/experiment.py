@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from enum import Enum
 
-from . import _lifecycle, logs
+from . import _lifecycle, logs, templates
 from ._core import Experiment as RunFolder
 from ._damage import DamageWatch
 from .exceptions import ConfigurationError, ExperimentError
@@ -79,15 +79,15 @@ class Experiment:
 
     def __init__(
         self,
-        name: str | None = None,
+        name: str | os.PathLike[str] | None = None,
         project: str | None = None,
         *,
-        prefix: str | None = None,
+        prefix: str | os.PathLike[str] | None = None,
         description: str | None = None,
         readme: str | None = None,
         tags: Iterable[str] | None = None,
         bindrs: Iterable[str] | None = None,
-        folder: str | None = None,
+        folder: str | os.PathLike[str] | None = None,
         metadata: dict[str, Any] | None = None,
         remote: str | None = None,
         api_key: str | None = None,
@@ -110,10 +110,10 @@ class Experiment:
         for option in run_options:
             if option not in _RUN_OPTIONS:
                 raise TypeError(f"Experiment() got an unexpected keyword argument {option!r}")
-        self.name = name
+        self.name = templates.text_of(name)
         self.project = project
-        self.folder = folder
-        self.prefix = prefix
+        self.folder = templates.text_of(folder)
+        self.prefix = templates.text_of(prefix)
         self.description = description if description is not None else readme
         self.tags = None if tags is None else _strings("tags", tags)
         self.bindrs_names = None if bindrs is None else _strings("bindrs", bindrs)
@@ -375,7 +375,7 @@ def _strings(what: str, values: Iterable[str]) -> list[str]:
 
 
 def ml_dash_experiment(
-    name: str | None = None, project: str | None = None, **options: Any
+    name: str | os.PathLike[str] | None = None, project: str | None = None, **options: Any
 ) -> Callable[[Function], Function]:
     """Decorator: each call of the function is a run; it gets the keyword `experiment`.
 

@@ -1,5 +1,7 @@
 """Files: experiment.files("model.pth", prefix="/models").save(), .files().list() and the rest.
 
+Every path, prefix and name may be a str or a pathlib path.
+
 `experiment.files` is both a function that returns a FileBuilder and a FileBuilder itself, so that
 experiment.files(prefix="/models").save_json(...) and experiment.files.save_json(...) both work.
 
@@ -48,13 +50,16 @@ def _clean_prefix(prefix: Any) -> str:
     """Of "models", "/models" and "/models/" the one form "/models"; the library checks the rest."""
     if prefix is None:
         return "/"
+    if isinstance(prefix, os.PathLike):
+        prefix = os.fspath(prefix)
     if not isinstance(prefix, str):
-        raise InvalidNameError(f"a prefix must be a string, not {type(prefix).__name__}")
+        raise InvalidNameError(f"a prefix must be a string or path, not {type(prefix).__name__}")
     return "/" + prefix[prefix.startswith("/") :].removesuffix("/")
 
 
-def _join(prefix: str, below: str) -> str:
-    return _clean_prefix(prefix.rstrip("/") + "/" + below[below.startswith("/") :])
+def _join(prefix: str, below: PathLike) -> str:
+    text = os.fspath(below)
+    return _clean_prefix(prefix.rstrip("/") + "/" + text[text.startswith("/") :])
 
 
 def _split(prefix: str, path: str) -> tuple[str, str]:
@@ -68,7 +73,8 @@ def _split(prefix: str, path: str) -> tuple[str, str]:
     return prefix.rstrip("/") + "/" + directory, name
 
 
-def _is_glob(text: object) -> bool:
+def _is_glob(path: PathLike | None) -> bool:
+    text = None if path is None else os.fspath(path)
     return isinstance(text, str) and any(char in text for char in "*?[")
 
 
@@ -93,9 +99,9 @@ class FileBuilder:
         self,
         experiment: Experiment,
         file_path: PathLike | None = None,
-        prefix: str | None = None,
+        prefix: PathLike | None = None,
         *,
-        dir: str | None = None,
+        dir: PathLike | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
         bindrs: Iterable[str] | None = None,
@@ -141,9 +147,9 @@ class FileBuilder:
         """The folder that files(...) named."""
         if self._first is None:
             return self._prefix
-        return _join(self._prefix, os.fspath(self._first))
+        return _join(self._prefix, self._first)
 
-    def _path(self, path: str | None) -> tuple[str, str]:
+    def _path(self, path: PathLike | None) -> tuple[str, str]:
         """Prefix and name of an existing file."""
         if path is not None:
             return _split(self._directory(), os.fspath(path))
@@ -151,7 +157,7 @@ class FileBuilder:
             raise InvalidInputError('which file? files("models/best.pt") or files(file_id=...)')
         return _split(self._prefix, os.fspath(self._first))
 
-    def _target(self, to: str | None, file_name: str | None = None) -> tuple[str, str]:
+    def _target(self, to: PathLike | None, file_name: PathLike | None = None) -> tuple[str, str]:
         """Prefix and name of a file to be saved from memory."""
         to = to if to is not None else file_name
         if to is not None:
@@ -172,12 +178,12 @@ class FileBuilder:
                 return _progress.for_call(option, label)
         return _progress.for_call(None, label)
 
-    def _names_many(self, pattern: str | None) -> bool:
+    def _names_many(self, pattern: PathLike | None) -> bool:
         if pattern is None and self._file_id is None:
             return _is_glob(self._first)
         return _is_glob(pattern)
 
-    def _resolve(self, path: str | None = None, alias: str | None = None) -> FileDict:
+    def _resolve(self, path: PathLike | None = None, alias: str | None = None) -> FileDict:
         """The record of an existing file, by id or by path."""
         if self._file_id is not None and path is None:
             return self._core.get(self._file_id)
@@ -206,7 +212,7 @@ class FileBuilder:
 
     # --- saving ---------------------------------------------------------------------------------
 
-    def save(self, content: Any = None, *, to: str | None = None, **record: Any) -> FileDict:
+    def save(self, content: Any = None, *, to: PathLike | None = None, **record: Any) -> FileDict:
         """Saves the file that files("path") named, or `content`, and returns the file object.
 
         content: a path (str or PathLike), bytes, a dict or list (saved as JSON), or an array (as
@@ -234,7 +240,7 @@ class FileBuilder:
             f" {type(content).__name__}; save_pkl() takes any object"
         )
 
-    def upload(self, fpath: PathLike, *, to: str | None = None, **record: Any) -> FileDict:
+    def upload(self, fpath: PathLike, *, to: PathLike | None = None, **record: Any) -> FileDict:
         """Saves the file at `fpath`; files("checkpoints") names the folder for it.
 
         to: another name, or path below the folder; with "/" at its end a folder.
@@ -242,7 +248,7 @@ class FileBuilder:
         return self._save_path(fpath, self._directory(), to, record)
 
     def _save_path(
-        self, source: PathLike, prefix: str, to: str | None, record: dict[str, Any]
+        self, source: PathLike, prefix: str, to: PathLike | None, record: dict[str, Any]
     ) -> FileDict:
         name: str | None = None
         if to is not None:
@@ -260,8 +266,8 @@ class FileBuilder:
     def _save_bytes(
         self,
         data: Any,
-        to: str | None,
-        file_name: str | None,
+        to: PathLike | None,
+        file_name: PathLike | None,
         record: dict[str, Any],
     ) -> FileDict:
         prefix, name = self._target(to, file_name)
@@ -270,7 +276,12 @@ class FileBuilder:
         )
 
     def save_blob(
-        self, data: Any, file_name: str | None = None, *, to: str | None = None, **record: Any
+        self,
+        data: Any,
+        file_name: PathLike | None = None,
+        *,
+        to: PathLike | None = None,
+        **record: Any,
     ) -> FileDict:
         """Saves a bytes-like object."""
         return self._save_bytes(data, to, file_name, record)
@@ -280,9 +291,9 @@ class FileBuilder:
     def save_text(
         self,
         content: str,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         encoding: str = "utf-8",
         **record: Any,
     ) -> FileDict:
@@ -292,9 +303,9 @@ class FileBuilder:
     def save_json(
         self,
         content: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         indent: int | None = 2,
         **record: Any,
     ) -> FileDict:
@@ -314,7 +325,12 @@ class FileBuilder:
         return self._save_bytes(text.encode(), to, file_name, record)
 
     def save_pkl(
-        self, content: Any, file_name: str | None = None, *, to: str | None = None, **record: Any
+        self,
+        content: Any,
+        file_name: PathLike | None = None,
+        *,
+        to: PathLike | None = None,
+        **record: Any,
     ) -> FileDict:
         """Pickles an object straight into the store."""
         import pickle
@@ -327,9 +343,9 @@ class FileBuilder:
     def save_image(
         self,
         array: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         quality: int = 95,
         **record: Any,
     ) -> FileDict:
@@ -345,9 +361,9 @@ class FileBuilder:
     def save_torch(
         self,
         model: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         background: bool = False,
         **options: Any,
     ) -> Any:
@@ -365,9 +381,9 @@ class FileBuilder:
     def save_fig(
         self,
         fig: Any = None,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         **options: Any,
     ) -> FileDict:
         """Saves a matplotlib figure as PNG, PDF or SVG, by its name, and closes it.
@@ -387,9 +403,9 @@ class FileBuilder:
     def save_video(
         self,
         frame_stack: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         fps: float = 20,
         **options: Any,
     ) -> FileDict:
@@ -403,13 +419,13 @@ class FileBuilder:
         prefix, name = self._target(to, file_name)
         return _videos.save_video(self._at(prefix), frame_stack, name, fps=fps, **options)
 
-    def duplicate(self, source: str | FileDict, to: str) -> FileDict:
+    def duplicate(self, source: str | FileDict, to: PathLike) -> FileDict:
         """A new file with the bytes of another: its tags and metadata, unless files() gave some.
 
         source: a file id or file object. to: its path in the experiment, "models/latest.pt".
         """
         file_id = source["id"] if isinstance(source, dict) else source
-        prefix, name = _split("/", to)
+        prefix, name = _split("/", os.fspath(to))
         record = self._core.duplicate(file_id, prefix, name)
         changes = self._changes()
         return self._core.update_file(record["id"], **changes) if changes else record
@@ -418,9 +434,9 @@ class FileBuilder:
 
     def list(
         self,
-        pattern: str | None = None,
+        pattern: PathLike | None = None,
         *,
-        prefix: str | None = None,
+        prefix: PathLike | None = None,
         tags: Iterable[str] | None = None,
         all_tags: Iterable[str] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -447,7 +463,7 @@ class FileBuilder:
                 folder = _join(folder, first)
         return self._core.list(
             prefix=None if folder == "/" else folder,
-            glob=None if pattern is None else pattern.lstrip("/"),
+            glob=None if pattern is None else os.fspath(pattern).lstrip("/"),
             any_tags=(self._record["tags"] if tags is None else tags) or None,
             all_tags=all_tags or None,
             metadata=(self._record["metadata"] if metadata is None else metadata) or None,
@@ -458,18 +474,18 @@ class FileBuilder:
             limit=limit,
         )
 
-    def info(self, path: str | None = None, *, alias: str | None = None) -> FileDict:
+    def info(self, path: PathLike | None = None, *, alias: str | None = None) -> FileDict:
         """The file object of one file, by id or path, or its version with an alias."""
         return self._resolve(path, alias)
 
-    def exists(self, path: str | None = None) -> bool:
+    def exists(self, path: PathLike | None = None) -> bool:
         """Whether there is a file with this id or at this path that is not deleted."""
         try:
             return self._resolve(path)["deletedAt"] is None
         except NotFoundError:
             return False
 
-    def versions(self, path: str | None = None) -> FileDicts:
+    def versions(self, path: PathLike | None = None) -> FileDicts:
         """All versions of one file that are kept, the oldest first."""
         if self._file_id is not None and path is None:
             record = self._core.get(self._file_id)
@@ -483,7 +499,7 @@ class FileBuilder:
 
     def download(
         self,
-        pattern: str | None = None,
+        pattern: PathLike | None = None,
         *,
         to: PathLike | IO[bytes] | None = None,
         alias: str | None = None,
@@ -524,7 +540,7 @@ class FileBuilder:
         )
 
     def _download_all(
-        self, pattern: str | None, to: Any, overwrite: bool, tree: bool, progress: Any
+        self, pattern: PathLike | None, to: Any, overwrite: bool, tree: bool, progress: Any
     ) -> Any:
         found = self._matches(pattern)
         folder = os.fspath(to) if to is not None else "."
@@ -547,13 +563,14 @@ class FileBuilder:
             )
         return list(places)
 
-    def _matches(self, pattern: str | None) -> FileDicts:
+    def _matches(self, pattern: PathLike | None) -> FileDicts:
         found = self.list(pattern)
         if not found:
-            raise NotFoundError(f"no file matches {pattern or self._first!r}: see files().list()")
+            wanted = os.fspath(pattern or self._first or "")
+            raise NotFoundError(f"no file matches {wanted!r}: see files().list()")
         return found
 
-    def read_bytes(self, path: str | None = None, *, alias: str | None = None) -> bytes:
+    def read_bytes(self, path: PathLike | None = None, *, alias: str | None = None) -> bytes:
         """A file's bytes, checked against its SHA-256."""
         return self._core.read_bytes(self._resolve(path, alias)["id"])
 
@@ -571,7 +588,7 @@ class FileBuilder:
         """Changes the description, tags, bindrs or metadata that files(...) gave of a file."""
         return self._core.update_file(self._resolve()["id"], **self._changes())
 
-    def delete(self, pattern: str | None = None) -> Any:
+    def delete(self, pattern: PathLike | None = None) -> Any:
         """Marks a file as deleted and returns its file object; a pattern deletes all that match
         and returns a list. The bytes stay until gc(): see restore()."""
         if self._file_id is not None and pattern is None:
@@ -580,7 +597,7 @@ class FileBuilder:
             return [self._core.delete(file["id"]) for file in self._matches(pattern)]
         return self._core.delete(self._resolve(pattern)["id"])
 
-    def restore(self, path: str | None = None) -> FileDict:
+    def restore(self, path: PathLike | None = None) -> FileDict:
         """Takes a deletion back: by id, or the last deleted file of this path.
 
         Raises NotFoundError when gc() has freed the bytes.
@@ -594,7 +611,7 @@ class FileBuilder:
             raise NotFoundError(f"no deleted file {_join(prefix, name)!r}")
         return self._core.restore(max(gone, key=lambda file: file["deletedAt"])["id"])
 
-    def alias(self, alias: str, path: str | None = None) -> FileDict:
+    def alias(self, alias: str, path: PathLike | None = None) -> FileDict:
         """Names this version, "best" for example; the name moves here from any other version.
 
         A version with an alias stays, whatever `keep` says.
@@ -603,7 +620,7 @@ class FileBuilder:
         self._core.set_alias(file_id, alias)
         return self._core.get(file_id)
 
-    def remove_alias(self, alias: str, path: str | None = None) -> None:
+    def remove_alias(self, alias: str, path: PathLike | None = None) -> None:
         """Takes a version's alias away."""
         record = self._resolve(path)
         self._core.remove_alias(record["path"], record["filename"], alias)
@@ -613,12 +630,12 @@ class FilesAccessor(FileBuilder):
     """experiment.files: a FileBuilder without any options, and the function that makes others."""
 
     def __call__(
-        self, file_path: PathLike | None = None, prefix: str | None = None, **options: Any
+        self, file_path: PathLike | None = None, prefix: PathLike | None = None, **options: Any
     ) -> FileBuilder:
         """A FileBuilder; see there for the options."""
         return FileBuilder(self._experiment, file_path, prefix, **options)
 
-    def read_text(self, path: str, encoding: str = "utf-8") -> str:  # type: ignore[override]
+    def read_text(self, path: PathLike, encoding: str = "utf-8") -> str:  # type: ignore[override]
         """The text of the file at this path, checked against its SHA-256."""
         return self.read_bytes(path).decode(encoding)
 

@@ -31,7 +31,7 @@ class RUN:
     user: str | None = None
     """Owner; unless set: ML_DASH_USER, USER."""
     project: str = "{user}/scratch"
-    prefix: str | None = None
+    prefix: str | os.PathLike[str] | None = None
     """Unless set: ML_DASH_PREFIX, or a prefix of project, date, script and time."""
     job_name: str = "{now:%H.%M.%S}/{job_counter:03d}"
     entry: str | None = None
@@ -201,7 +201,7 @@ class RunManager:
             "id": self._run_id,
         }
 
-    def _expand(self, what: str, template: str | None) -> str | None:
+    def _expand(self, what: str, template: str | os.PathLike[str] | None) -> str | None:
         if self._experiment._is_open:
             raise ExperimentError(f"the {what} cannot change now: set it before the run starts")
         return None if template is None else templates.expand(template, self._values())
@@ -214,7 +214,7 @@ class RunManager:
         return self._experiment.folder
 
     @folder.setter
-    def folder(self, value: str | None) -> None:
+    def folder(self, value: str | os.PathLike[str] | None) -> None:
         self._experiment.folder = self._expand("folder", value)
 
     @property
@@ -224,7 +224,7 @@ class RunManager:
         return self._experiment.prefix
 
     @prefix.setter
-    def prefix(self, value: str) -> None:
+    def prefix(self, value: str | os.PathLike[str]) -> None:
         expanded = self._expand("prefix", value)
         assert expanded is not None
         self._experiment._set_prefix(expanded)

@@ -8,6 +8,7 @@ import pickle
 import re
 import time
 import warnings
+from pathlib import Path
 
 import ml_dash
 import pytest
@@ -43,6 +44,9 @@ def test_layouts():
         (Experiment(prefix="me/proj/deep/name"), ".dash/me/proj/deep/name"),
         (Experiment(prefix="/me/proj", dash_root="r3"), "r3/me/proj"),
         (Experiment("me/proj/name", local_path="r4"), "r4/me/proj/name"),
+        (Experiment(Path("me/proj/n"), local_path=Path("r4")), "r4/me/proj/n"),
+        (Experiment(prefix=Path("/me/proj/n"), dash_root=Path("r5")), "r5/me/proj/n"),
+        (Experiment("a", "p", folder=Path("x/{EXP.name}"), local_path=Path("r6")), "r6/x/a/p/a"),
     ]
     for experiment, place in cases:
         with experiment.run:

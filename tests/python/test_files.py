@@ -7,6 +7,7 @@ import os
 import pickle
 import stat
 import time
+from pathlib import Path
 
 import pytest
 from ml_dash import Experiment
@@ -221,6 +222,38 @@ def test_duplicate(experiment):
     assert experiment.files.read_text("root.txt") == "t"
     with pytest.raises(NotFoundError):
         experiment.files.duplicate("123", to="x.txt")
+
+
+def test_pathlib_paths(experiment, tmp_path):
+    """A pathlib path is taken wherever a str is."""
+    source = tmp_path / "w.bin"
+    source.write_bytes(b"weights")
+    saved = experiment.files(source, prefix=Path("/models")).save()
+    assert place(saved) == "/models/w.bin"
+    assert place(experiment.files(source, prefix=Path("models")).save(to=Path("b/c.bin"))) == (
+        "/models/b/c.bin"
+    )
+    assert place(experiment.files(Path("up")).upload(source, to=Path("d.bin"))) == "/up/d.bin"
+    assert place(experiment.files(dir=Path("x")).save_text("t", Path("a.txt"))) == "/x/a.txt"
+    assert place(experiment.files().save_json({}, to=Path("x/a.json"))) == "/x/a.json"
+    assert place(experiment.files().save_pkl({}, to=Path("x/a.pkl"))) == "/x/a.pkl"
+    assert place(experiment.files.duplicate(saved, Path("x/w.bin"))) == "/x/w.bin"
+    assert len(experiment.files(prefix=Path("x")).list(Path("*.txt"))) == 1
+    assert len(experiment.files.list(prefix=Path("/x"))) == 4
+    assert experiment.files(Path("x/a.txt")).exists()
+    assert experiment.files.exists(Path("x/a.txt"))
+    assert experiment.files.info(Path("x/a.txt"))["filename"] == "a.txt"
+    assert experiment.files.read_text(Path("x/a.txt")) == "t"
+    assert len(experiment.files.versions(Path("x/a.txt"))) == 1
+    files = experiment.files(Path("x/a.txt"), dest_path=tmp_path / "out.txt")
+    assert files.download() == str(tmp_path / "out.txt")
+    assert experiment.files(Path("x/*.txt")).download(to=tmp_path / "o") == [f"{tmp_path}/o/a.txt"]
+    assert experiment.files().download(Path("x/a.txt"), to=tmp_path) == str(tmp_path / "a.txt")
+    experiment.files.delete(Path("x/*.pkl"))
+    experiment.files.restore(Path("x/a.pkl"))
+    experiment.files(Path("x/a.pkl")).delete()
+    with pytest.raises(NotFoundError, match=r"'\*\.pkl'"):
+        experiment.files.delete(Path("*.pkl"))
 
 
 def test_bindrs(experiment):
