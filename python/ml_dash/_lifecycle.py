@@ -67,4 +67,24 @@ def _end_all() -> None:
         try:
             experiment._close(_outcome)
         except Exception as error:
-            print(f"ml_dash: ending {experiment!r}: {error}", file=sys.stderr)
+            notes = getattr(error, "__notes__", ())
+            for line in (f"ending {experiment!r}: {text_of(error)}", *notes):
+                print(f"ml_dash: {line}", file=sys.stderr)
+
+
+def text_of(error: BaseException) -> str:
+    """ "ValueError: what it says", in one piece whatever str() of it does."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message cannot be read)"
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Adds a line to what is shown of an exception; before Python 3.11, writes it to stderr."""
+    if hasattr(error, "add_note"):
+        error.add_note(note)
+    else:
+        print(f"ml_dash: {note}", file=sys.stderr)

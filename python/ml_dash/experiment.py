@@ -211,15 +211,21 @@ class Experiment:
         core = self._opened
         if core is None or core.ended or self._read_only:
             return
+        for save in self._saves:
+            save.settle()  # an interrupt here leaves the run open
         _lifecycle.ended(self)
         saves, self._saves = self._saves, []
-        if self._pid != os.getpid():
-            saves = []  # of the parent, whose threads a forked child does not have
-        errors = [save.settle() for save in saves]
-        core.end(status)
-        for error in errors:
-            if error is not None:
-                raise error
+        failed: BaseException | None = None
+        try:
+            core.end(status)
+        except BaseException as error:
+            failed = error
+        if saves:
+            from ._torch import settle_all
+
+            failed = settle_all(saves, failed)
+        if failed is not None:
+            raise failed
 
     @property
     def _is_open(self) -> bool:

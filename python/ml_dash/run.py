@@ -146,11 +146,9 @@ class RunManager:
         try:
             self._experiment._close(outcome)
         except Exception as error:  # the body's exception is the one to see
-            message = f"ml_dash: ending the run failed, too: {error}"
-            if hasattr(value, "add_note"):
-                value.add_note(message)
-            else:
-                print(message, file=sys.stderr)
+            message = f"ending the run failed, too: {_lifecycle.text_of(error)}"
+            for note in (message, *getattr(error, "__notes__", ())):
+                _lifecycle.add_note(value, note)
 
     def __call__(self, function: Function) -> Function:
         """Decorator: each call is a run; the function gets the experiment as first argument."""
