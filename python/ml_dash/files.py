@@ -13,6 +13,7 @@ updatedAt, deletedAt, and aliases, newest, damaged.
 from __future__ import annotations
 
 import os
+import stat
 
 from . import _progress
 from ._ids import generate_snowflake_id
@@ -512,8 +513,9 @@ class FileBuilder:
         pattern: the file's path, or a pattern as of list(): then all that match, as a list of
             paths; `to` is their folder, made when missing. tree keeps their folders below it.
         to (or dest_path): a path, a folder, or an object with write(). Unless told, the file's
-            own name in the working directory. A path is replaced whole or, with overwrite=False,
-            refused with ExistsError.
+            own name in the working directory; a file there that has the same bytes already is
+            left as it is.
+        overwrite: a file that is in the way is replaced, whole; with False, ExistsError.
         alias: the version with this alias.
 
         Raises ChecksumError when the stored bytes changed; nothing is left at `to` then. To an
@@ -532,6 +534,10 @@ class FileBuilder:
         else:
             prefix, label = self._path(pattern)
             where = {"prefix": prefix, "filename": label, "alias": alias}
+        if to is None and overwrite:
+            there = _same_here(self._resolve(pattern, alias))
+            if there is not None:
+                return there
         return self._core.download(
             destination=to,
             refuse_existing=not overwrite,
@@ -554,6 +560,8 @@ class FileBuilder:
                 )
             places[place] = file
         for place, file in places.items():
+            if to is None and overwrite and not tree and _same_here(file) is not None:
+                continue
             os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
             self._core.download(
                 id=file["id"],
@@ -650,6 +658,21 @@ class BindrsBuilder:
     def list(self) -> FileDicts:
         """Files whose bindrs have this name."""
         return self._experiment._core.list(bindr=self._name)
+
+
+def _same_here(file: FileDict) -> str | None:
+    """The path of a file in the working directory that has this file's name and bytes."""
+    name: str = file["filename"]
+    if file["deletedAt"] is not None or file["damaged"]:
+        return None
+    try:
+        status = os.lstat(name)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != file["sizeBytes"]:
+            return None
+        same = verify_checksum(name, file["checksum"])
+    except OSError:  # whatever is wrong with it, the download tells
+        return None
+    return name if same else None
 
 
 def compute_sha256(file_path: PathLike) -> str:

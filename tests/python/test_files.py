@@ -306,6 +306,35 @@ def test_download_destinations(experiment):
         files.download(to="there.txt/x.txt")
 
 
+def test_download_into_the_working_directory(experiment):
+    """Under its own name: a file in the way is replaced, one with the same bytes left alone."""
+    files = experiment.files(file_id=experiment.files.save_text("text", to="deep/x.txt")["id"])
+    first = files.download()
+    os.utime("x.txt", (1, 1))
+    for again in (
+        files.download(),
+        experiment.files("deep/x.txt").download(),
+        os.path.normpath(experiment.files("deep").download("*.txt")[0]),
+    ):
+        assert again == first == "x.txt"
+        assert os.stat("x.txt").st_mtime == 1
+    for other in (b"TEXT", b"longer text"):
+        write("x.txt", other)
+        with pytest.raises(ExistsError):
+            files.download(overwrite=False)
+        assert files.download() == first
+        with open("x.txt", "rb") as stream:
+            assert stream.read() == b"text"
+    write("elsewhere.txt", b"text")
+    os.remove("x.txt")
+    os.symlink("elsewhere.txt", "x.txt")
+    files.download()
+    assert not os.path.islink("x.txt")
+    experiment.files.delete("deep/x.txt")
+    with pytest.raises(NotFoundError):
+        experiment.files("deep/x.txt").download()
+
+
 def test_download_spares_devices_and_pipes(experiment):
     files = experiment.files(file_id=experiment.files.save_text("text", to="x.txt")["id"])
     os.mkfifo("pipe")
