@@ -236,6 +236,9 @@ class Series:
     def info(self) -> dict[str, Any]:
         """{name, description, tags, metadata, total, bytes, createdAt, updatedAt, firstTime,
         lastTime, columns}"""
+    def summary(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """(info, {field: {last, min, max, mean}}); the latter three of its finite numbers, None
+        when there is none. Reads all points."""
 
 @final
 class Writer:

@@ -106,8 +106,13 @@ def test_show_for_programs(cli, first):
     assert metric["name"] == "train/loss" and metric["totalDataPoints"] == 100
     fields = {field.pop("name"): field for field in metric["fields"]}
     assert fields == {
-        "loss": {"last": LOSS[-1], "min": min(LOSS), "max": 1.0},
-        "step": {"last": 99, "min": 0, "max": 99},
+        "loss": {
+            "last": LOSS[-1],
+            "min": min(LOSS),
+            "max": 1.0,
+            "mean": pytest.approx(sum(LOSS) / 100),
+        },
+        "step": {"last": 99, "min": 0, "max": 99, "mean": 49.5},
     }
     (track,) = answer["tracks"]
     assert (track["topic"], track["totalEntries"]) == ("robot/pos", 3)
@@ -161,7 +166,8 @@ def test_metrics_that_are_no_curves(cli, tmp_path):
     (flat,) = [line for line in text.splitlines() if line.startswith("  flat ")]
     assert flat.split() == ["flat", "a", "1", "2", "2", "2", "▁"]
     fields = {m["name"]: m["fields"][0] for m in cli.json("show", "root")["metrics"]}
-    assert fields["words"] == {"name": "word", "last": "x\x1b", "min": None, "max": None}
+    none = {"min": None, "max": None, "mean": None}
+    assert fields["words"] == {"name": "word", "last": "x\x1b", **none}
 
 
 def test_wide_names_keep_the_columns(cli, tmp_path):
