@@ -207,7 +207,7 @@ class Experiment:
             _lifecycle.opened(self)
         return self
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, error: BaseException | str | None = None) -> None:
         core = self._opened
         if core is None or core.ended or self._read_only:
             return
@@ -217,9 +217,9 @@ class Experiment:
         saves, self._saves = self._saves, []
         failed: BaseException | None = None
         try:
-            core.end(status)
-        except BaseException as error:
-            failed = error
+            core.end(status, _lifecycle.reason_of(error) if status == "FAILED" else None)
+        except BaseException as met:
+            failed = met
         if saves:
             from ._torch import settle_all
 
@@ -325,6 +325,11 @@ class Experiment:
     def status(self) -> str | None:
         """RUNNING, COMPLETED, FAILED or CANCELLED; None before the first start."""
         return None if self._opened is None else self._opened.info()["status"]
+
+    @property
+    def error(self) -> str | None:
+        """Why the run FAILED, "ValueError: what it said"; None when it did not or none was told."""
+        return None if self._opened is None else self._opened.info()["error"]
 
     @property
     def directory(self) -> str:

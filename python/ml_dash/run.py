@@ -127,9 +127,10 @@ class RunManager:
         """Ends the run as COMPLETED; ending twice is fine, the first counts."""
         self._experiment._close("COMPLETED")
 
-    def fail(self) -> None:
-        """Ends the run as FAILED."""
-        self._experiment._close("FAILED")
+    def fail(self, error: BaseException | str | None = None) -> None:
+        """Ends the run as FAILED. error: why, an exception or a text; kept as one line of at most
+        4 kB, see Experiment.error."""
+        self._experiment._close("FAILED", error)
 
     def cancel(self) -> None:
         """Ends the run as CANCELLED."""
@@ -144,7 +145,7 @@ class RunManager:
             self._experiment._close(outcome)
             return
         try:
-            self._experiment._close(outcome)
+            self._experiment._close(outcome, value)
         except Exception as error:  # the body's exception is the one to see
             message = f"ending the run failed, too: {_lifecycle.text_of(error)}"
             for note in (message, *getattr(error, "__notes__", ())):

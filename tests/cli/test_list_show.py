@@ -150,6 +150,22 @@ def test_the_last_lines_of_a_very_long_log(cli, first):
     assert [line["message"] for line in lines] == ["99998", "99999", "100000", "100001"]
 
 
+def test_show_why_a_run_failed(cli, tmp_path):
+    from ml_dash import Experiment
+
+    with pytest.raises(ValueError, match="no such"), Experiment("bad", "p", local_path="root").run:
+        raise ValueError("no such\x1b[31m\nlayer")
+    lines = cli("show", "root").stdout.splitlines()
+    assert lines[1].split() == ["status", "FAILED"]
+    assert lines[2].split(maxsplit=1) == ["error", "ValueError: no such [31m layer"]
+    assert cli.json("show", "root")["experiment"]["error"] == "ValueError: no such [31m layer"
+    with Experiment("bad", "p", local_path="root").run:
+        pass
+    assert "error" not in cli("show", "root").stdout
+    (experiment,) = cli.json("list", "root")["experiments"]
+    assert experiment["error"] is None
+
+
 def test_metrics_that_are_no_curves(cli, tmp_path):
     from ml_dash import Experiment
 

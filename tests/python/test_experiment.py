@@ -81,6 +81,76 @@ def test_exceptions_in_the_body(body, status):
     assert experiment.status == status
 
 
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("odd")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (ValueError("no such\nlayer \x1b[31m"), "ValueError: no such layer [31m"),
+        (TooLargeError("big"), "ml_dash.exceptions.TooLargeError: big"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (AssertionError(), "AssertionError"),
+        (OSError("bad \udcff name \0"), "OSError: bad \\udcff name"),
+        (RuntimeError("x" * 10_000), "RuntimeError: " + "x" * (4096 - 14) + "…"),
+        (Odd(), f"{__name__}.Odd: <its message cannot be read>"),
+        (SystemExit("no data"), "SystemExit: no data"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_error_of_a_run(body, error):
+    """What the body raised is kept with the status, also for those who only read."""
+    experiment = Experiment("a", "p")
+    assert experiment.error is None
+    with pytest.raises(type(body)), experiment.run:
+        raise body
+    reader = Experiment("a", "p", read_only=True).run.start()
+    assert experiment.error == reader.error == error
+    assert reader.data["experiment"]["error"] == error
+    with open(os.path.join(experiment.directory, "experiment.json")) as stream:
+        assert json.load(stream).get("error") == error
+    with experiment.run:
+        assert experiment.error is None
+    assert experiment.error is None
+
+
+def test_error_of_decorated_functions():
+    @ml_dash_experiment("a", "p")
+    def train(experiment):
+        raise ValueError("no data")
+
+    with pytest.raises(ValueError, match="no data"):
+        train()
+    assert Experiment("a", "p", read_only=True).run.start().error == "ValueError: no data"
+
+
+def test_fail_with_a_reason():
+    experiment = Experiment("a", "p").run.start()
+    experiment.run.fail("diverged\nat step 3")
+    assert (experiment.status, experiment.error) == ("FAILED", "diverged at step 3")
+    experiment.run.start()
+    experiment.run.fail(error=ValueError("no data"))
+    assert (experiment.status, experiment.error) == ("FAILED", "ValueError: no data")
+    experiment.run.start()
+    experiment.run.fail()
+    assert (experiment.status, experiment.error) == ("FAILED", None)
+
+
+def test_error_of_a_program_that_ends_by_one(run_python):
+    run_python(
+        """
+        from ml_dash import Experiment
+
+        Experiment("a", "p").run.start()
+        raise LookupError("no data")
+        """,
+        check=False,
+    )
+    assert Experiment("a", "p", read_only=True).run.start().error == "LookupError: no data"
+
+
 def test_calls():
     for end, status in (("complete", "COMPLETED"), ("fail", "FAILED"), ("cancel", "CANCELLED")):
         experiment = Experiment(status, "p")
