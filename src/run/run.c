@@ -340,6 +340,7 @@ void run_free(struct run *run, bool clean)
     json_doc_free(&run->doc);
     buf_free(&run->line);
     free(run->dir);
+    free(run->failure);
     if (run->dir_fd >= 0)
         close(run->dir_fd);
     pthread_mutex_destroy(&run->lock);

@@ -315,7 +315,8 @@ static bool any_alive(const struct state *s, state_is_alive *is_alive, void *pay
 
 struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload)
 {
-    struct run_status out = {MLD_UNKNOWN, false, NULL, NULL};
+    struct run_status out = {.status = MLD_UNKNOWN};
+    state_stamp failed = 0;
     const struct status_entry *last = last_to_open(s);
     out.alive = any_alive(s, is_alive, payload);
     if (last == NULL)
@@ -330,6 +331,10 @@ struct run_status state_status(const struct state *s, state_is_alive *is_alive, 
         out.status = worse(out.status, e->status);
         if (e->ended_at != NULL && (out.ended_at == NULL || strcmp(e->ended_at, out.ended_at) > 0))
             out.ended_at = e->ended_at;
+        if (e->error != NULL && (out.error == NULL || e->stamp < failed)) {
+            out.error = e->error;
+            failed = e->stamp;
+        }
     }
     if (out.status == MLD_RUNNING)
         out.ended_at = NULL;

@@ -108,6 +108,7 @@ struct status_entry { /* one per writer */
     enum mld_status status;
     const char *started_at;
     const char *ended_at;
+    const char *error;   /* why it FAILED; NULL: unknown */
     state_stamp started; /* of its `stream` record */
     state_stamp stamp;   /* of its last status or end */
     bool ended;          /* its `end` was seen, or its slot was taken by another */
@@ -212,6 +213,7 @@ struct run_status {
     bool alive; /* a writer is alive or unknown */
     const char *started_at;
     const char *ended_at;
+    const char *error; /* of the first writer that FAILED and said why */
 };
 struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload);
 
