@@ -123,3 +123,23 @@ enum mld_error mark_read(struct mark *out, struct arena *arena, int dir_fd, unsi
         error = error_set(MLD_ENOTFOUND, "%s does not read: nothing counts as marked", path);
     return error;
 }
+
+static enum mld_error note_slot(const char *name, unsigned char type, void *payload)
+{
+    bool *slots = payload;
+    unsigned slot;
+    char path[MARK_PATH_MAX];
+    (void)type;
+    if (sscanf(name, "mark.%u.json", &slot) != 1 || slot >= SLOT_MAX)
+        return MLD_OK;
+    mark_path(path, slot);
+    if (strcmp(strrchr(path, '/') + 1, name) == 0)
+        slots[slot] = true;
+    return MLD_OK;
+}
+
+enum mld_error mark_list(int dir_fd, bool out[SLOT_MAX])
+{
+    memset(out, 0, SLOT_MAX * sizeof *out);
+    return fs_list_dir(dir_fd, ".mldash", note_slot, out);
+}

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "run/foreign.h"
+#include "run/look.h"
 #include "run/record.h"
 #include "run/recover.h"
 #include "run/registry.h"
@@ -309,6 +310,8 @@ enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read
             error = run_refresh(run);
         if (error == MLD_OK)
             error = foreign_merge(run);
+        if (error == MLD_OK)
+            error = look_at_streams(run);
         pthread_mutex_unlock(&run->lock);
     }
     if (error != MLD_OK) {

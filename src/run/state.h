@@ -121,6 +121,7 @@ struct problem_entry {
     const char *name;
     const char *detail;
     uint64_t offset;
+    bool found_again; /* by verify, which need not be told of it */
     struct problem_entry *next;
 };
 
@@ -165,6 +166,7 @@ struct state {
     struct shard_entry *log_shards;
     struct status_entry *statuses;
     struct problem_entry *problems; /* met while reading or recorded; newest first */
+    struct map lost_lines;          /* those of them that are lines, by place */
     size_t n_problems;
     struct view_entry *views;
     struct checked_entry *checked;
@@ -187,6 +189,7 @@ void state_free(struct state *s);
  * reason, and applied not at all. */
 enum mld_error state_apply(struct state *s, const struct json_doc *doc,
                            struct record_origin *origin);
+/* The same line (garbled or torn, by name and offset) is told of once, in the last words. */
 enum mld_error state_problem(struct state *s, enum mld_problem problem, const char *name,
                              uint64_t offset, const char *detail);
 
