@@ -3,7 +3,6 @@
  * a problem, too, and what is too much is verify's. */
 #include "run/look.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,11 +13,9 @@
 
 #include "base/fs.h"
 #include "run/lines.h"
-#include "run/logs.h"
 #include "run/mark.h"
 #include "run/stream_check.h"
 
-#define PATH_MAX_BYTES 4096
 #define NETWORK_SHARE 8
 #define QUIET_S 10 /* another tool's line that did not grow for so long is not being written */
 
@@ -28,9 +25,7 @@ struct look {
     struct map marked; /* file -> struct mark_stream */
     struct map seen;   /* files that were looked at */
     struct json_doc doc;
-    const char *dir; /* that is walked: "metrics" */
-    enum stream_kind kind;
-    size_t files_left, visits_left, garbled_left;
+    size_t files_left, garbled_left;
     uint64_t marked_left, lines_left;
 };
 
@@ -112,34 +107,47 @@ static enum mld_error look_at_tail(struct look *l, struct looked *s)
     return tell(l, s, MLD_PROBLEM_TORN, whole, detail);
 }
 
-/* Lines from the mark on, or all when the marked ones changed, or the last of them that the bound
- * lets us read. */
-static enum mld_error look_at_lines(struct look *l, const struct looked *s)
+static enum mld_error look_at_line(struct look *l, const struct looked *s, const struct line *line)
+{
+    if (stream_line_is_good(&l->doc, s->kind, line->text, line->len))
+        return MLD_OK;
+    l->garbled_left--;
+    return tell(l, s, MLD_PROBLEM_GARBLED, (uint64_t)line->offset, mld_error_message());
+}
+
+/* The lines of [from, size); when `from` is within one, those after it. */
+static enum mld_error look_at_range(struct look *l, const struct looked *s, uint64_t from,
+                                    bool within)
 {
     struct line_reader reader;
     struct line line;
+    enum mld_error error = lines_open(&reader, l->run->dir_fd, s->file, (off_t)from);
+    if (error == MLD_OK && within)
+        error = lines_next(&reader, &line);
+    while (error == MLD_OK && l->garbled_left > 0) {
+        error = lines_next(&reader, &line);
+        if (error != MLD_OK || line.text == NULL || (uint64_t)line.offset >= s->size)
+            break;
+        error = look_at_line(l, s, &line);
+    }
+    lines_close(&reader);
+    return error == MLD_ENOMEM ? error : MLD_OK;
+}
+
+/* Lines from the mark on, or all when the marked ones changed; the last ones of them when the bound
+ * lets us read no more. */
+static enum mld_error look_at_lines(struct look *l, const struct looked *s)
+{
     uint64_t from = s->mark == NULL || s->changed ? 0 : s->mark->length;
     uint64_t most =
         l->lines_left < LOOK_MAX_SHARD_LINE_BYTES ? l->lines_left : LOOK_MAX_SHARD_LINE_BYTES;
     if (s->kind == STREAM_RECORDS || s->size <= from || most == 0)
         return MLD_OK;
-    bool partly = s->size - from > most;
-    if (partly)
+    bool within = s->size - from > most;
+    if (within)
         from = s->size - most;
     l->lines_left -= s->size - from;
-    enum mld_error error = lines_open(&reader, l->run->dir_fd, s->file, (off_t)from);
-    if (error == MLD_OK && partly) /* it begins within a line */
-        error = lines_next(&reader, &line);
-    while (error == MLD_OK && l->garbled_left > 0 &&
-           (error = lines_next(&reader, &line)) == MLD_OK && line.text != NULL &&
-           (uint64_t)line.offset < s->size) {
-        if (stream_line_is_good(&l->doc, s->kind, line.text, line.len))
-            continue;
-        l->garbled_left--;
-        error = tell(l, s, MLD_PROBLEM_GARBLED, (uint64_t)line.offset, mld_error_message());
-    }
-    lines_close(&reader);
-    return error == MLD_ENOMEM ? error : MLD_OK;
+    return look_at_range(l, s, from, within);
 }
 
 static enum mld_error look_at_marked(struct look *l, struct looked *s)
@@ -242,37 +250,6 @@ static enum mld_error look_at_shards(struct look *l, enum stream_kind kind,
     return error;
 }
 
-/* A shard that no record names: of another tool, or one whose record was lost. */
-static enum mld_error visit(const char *path, unsigned char type, void *payload)
-{
-    struct look *l = payload;
-    char text[PATH_MAX_BYTES];
-    unsigned slot = 0;
-    unsigned part;
-    const char *slash = strrchr(path, '/');
-    size_t len = strlen(path);
-    if (l->visits_left == 0 || l->files_left == 0)
-        return MLD_EINTERRUPTED;
-    l->visits_left--;
-    bool flat = slash == NULL && l->kind == STREAM_METRIC && len > 6 &&
-                strcmp(path + len - 6, ".jsonl") == 0;
-    if ((type != DT_REG && type != DT_UNKNOWN) ||
-        (!flat && (slash == NULL || !shard_parse(slash + 1, "data", &slot, &part))))
-        return MLD_OK;
-    int written = snprintf(text, sizeof text, "%s/%s", l->dir, path);
-    if (written < 0 || (size_t)written >= sizeof text)
-        return MLD_OK;
-    const char *file = arena_strdup(&l->arena, text);
-    return file == NULL ? MLD_ENOMEM : look_at(l, l->kind, file, slot, false);
-}
-
-static enum mld_error look_below(struct look *l, enum stream_kind kind, const char *dir)
-{
-    l->kind = kind;
-    l->dir = dir;
-    return fs_walk(l->run->dir_fd, dir, visit, l) == MLD_ENOMEM ? MLD_ENOMEM : MLD_OK;
-}
-
 /* What a mark tells of, and nothing else does. */
 static enum mld_error look_at_marked_only(struct look *l)
 {
@@ -296,17 +273,11 @@ static enum mld_error look_at_all(struct look *l)
     enum mld_error error = read_marks(l);
     if (error == MLD_OK)
         error = look_at_records(l);
-    if (error == MLD_OK && logs_discover(l->run) == MLD_ENOMEM)
-        error = MLD_ENOMEM;
     if (error == MLD_OK)
         error = look_at_shards(l, STREAM_LOGS, state->log_shards);
     for (const struct series_entry *e = state->series; e != NULL && error == MLD_OK; e = e->next)
         error = look_at_shards(l, e->kind == MLD_METRIC ? STREAM_METRIC : STREAM_TRACK, e->shards);
-    if (error == MLD_OK)
-        error = look_at_marked_only(l);
-    if (error == MLD_OK)
-        error = look_below(l, STREAM_METRIC, "metrics");
-    return error == MLD_OK ? look_below(l, STREAM_TRACK, "tracks") : error;
+    return error == MLD_OK ? look_at_marked_only(l) : error;
 }
 
 enum mld_error look_at_streams(struct run *run)
@@ -315,7 +286,6 @@ enum mld_error look_at_streams(struct run *run)
     struct look l = {
         .run = run,
         .files_left = LOOK_MAX_FILES / share,
-        .visits_left = 2 * LOOK_MAX_FILES / share,
         .garbled_left = LOOK_MAX_GARBLED,
         .marked_left = LOOK_MAX_MARKED_BYTES / share,
         .lines_left = LOOK_MAX_LINE_BYTES / share,

@@ -10,7 +10,7 @@
  * lines are all read anyway), length and tail. It costs at most LOOK_MAX_FILES files,
  * LOOK_MAX_MARKED_BYTES hashed and LOOK_MAX_LINE_BYTES of lines parsed, an eighth of each on
  * a file system that machines share; what lies beyond is left to verify. With the run's lock, all
- * records read. Only MLD_ENOMEM. */
+ * records read and the shards of other tools found. Only MLD_ENOMEM. */
 #define LOOK_MAX_FILES 2048
 #define LOOK_MAX_MARKED_BYTES (64u << 20)
 #define LOOK_MAX_LINE_BYTES (8u << 20)

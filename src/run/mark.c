@@ -126,13 +126,16 @@ enum mld_error mark_read(struct mark *out, struct arena *arena, int dir_fd, unsi
 
 static enum mld_error note_slot(const char *name, unsigned char type, void *payload)
 {
+    static const char PREFIX[] = "mark.";
     bool *slots = payload;
-    unsigned slot;
     char path[MARK_PATH_MAX];
     (void)type;
-    if (sscanf(name, "mark.%u.json", &slot) != 1 || slot >= SLOT_MAX)
+    if (strncmp(name, PREFIX, sizeof PREFIX - 1) != 0)
         return MLD_OK;
-    mark_path(path, slot);
+    unsigned long slot = strtoul(name + sizeof PREFIX - 1, NULL, 10);
+    if (slot >= SLOT_MAX)
+        return MLD_OK;
+    mark_path(path, (unsigned)slot);
     if (strcmp(strrchr(path, '/') + 1, name) == 0)
         slots[slot] = true;
     return MLD_OK;

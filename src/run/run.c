@@ -75,9 +75,7 @@ static enum mld_error choose_part(struct run *run, struct stream **out, char pat
     }
     shard_name(name, stem, (unsigned)run->slot.number, part);
     snprintf(path, path_size, "%s/%s", dir, name);
-    struct stream *s = run->streams.first;
-    while (s != NULL && strcmp(s->path, path) != 0)
-        s = s->next;
+    struct stream *s = stream_set_find(&run->streams, path);
     if (s == NULL || !s->broken) {
         *out = s;
         return MLD_OK;

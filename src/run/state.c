@@ -18,6 +18,8 @@ void state_free(struct state *s)
     map_free(&s->names);
     map_free(&s->params);
     map_free(&s->series_by_key);
+    map_free(&s->series_by_dir);
+    map_free(&s->shards);
     map_free(&s->interned);
     map_free(&s->lost_lines);
     free(s->all_files);
@@ -217,10 +219,15 @@ struct series_entry *state_add_series(struct state *s, enum mld_series_kind kind
     series->kind = kind;
     series->name = arena_strdup(&s->arena, name);
     series->dir = arena_strdup(&s->arena, dir);
-    struct series_entry **at = &s->series;
-    while (*at != NULL)
-        at = &(*at)->next;
-    *at = series;
+    if (series->dir == NULL ||
+        (map_get(&s->series_by_dir, dir, strlen(dir)) == NULL &&
+         map_put(&s->series_by_dir, series->dir, strlen(dir), series) != MLD_OK))
+        return NULL;
+    if (s->last_series == NULL)
+        s->series = series;
+    else
+        s->last_series->next = series;
+    s->last_series = series;
     return series;
 }
 
@@ -231,7 +238,8 @@ struct shard_entry *state_shard_slot(struct state *s, struct shard_entry **list,
         if (strcmp(known->file, file) == 0)
             return known;
     struct shard_entry *shard = arena_alloc(&s->arena, sizeof *shard);
-    if (shard == NULL || (shard->file = arena_strdup(&s->arena, file)) == NULL)
+    if (shard == NULL || (shard->file = arena_strdup(&s->arena, file)) == NULL ||
+        map_put(&s->shards, shard->file, strlen(file), shard) != MLD_OK)
         return NULL;
     shard->first = first;
     while (*list != NULL && (*list)->first <= first)

@@ -155,6 +155,8 @@ struct state {
     struct map names;         /* path NUL filename -> struct name_entry */
     struct map params;        /* name -> struct param_entry */
     struct map series_by_key; /* 'm' or 't', name -> struct series_entry */
+    struct map series_by_dir; /* "metrics/loss" -> the first struct series_entry there */
+    struct map shards;        /* file -> struct shard_entry */
     struct map interned;
     struct file_entry *
         *all_files; /* with stamp != 0, in order of stamp once state_sort_files was called */
@@ -163,6 +165,7 @@ struct state {
     struct param_entry **all_params; /* in order of first use */
     size_t n_params, params_capacity;
     struct series_entry *series; /* in order of first record */
+    struct series_entry *last_series;
     struct shard_entry *log_shards;
     struct status_entry *statuses;
     struct problem_entry *problems; /* met while reading or recorded; newest first */
