@@ -113,8 +113,8 @@ struct mld_experiment_info {
     bool lost;              /* RUNNING, but no sign of life for 5 minutes; for display */
     size_t n_files, n_metrics, n_tracks; /* newest, not deleted files */
     uint64_t file_bytes;
-    uint64_t n_problems; /* torn, garbled or damaged lines and files met while reading: mld_verify
-                            lists them */
+    uint64_t n_problems; /* torn, garbled or damaged lines and files met at opening or while
+                            reading since: mld_verify lists them */
     const char *warning; /* one line for people when n_problems > 0, else NULL */
 };
 MLD_API enum mld_error mld_experiment_info(struct mld_experiment_info **out,

@@ -472,31 +472,58 @@ def test_damaged_records_are_a_warning_at_open():
     assert again.verify()["losses"] >= 1
 
 
-def test_damaged_series_are_a_warning_when_read():
+KEPT = [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def write_series():
     with Experiment("a", "p").run as experiment:
         for i in range(10):
             experiment.metrics("m").append(value=i)
             experiment.tracks("t").append(value=i, _ts=float(i))
             experiment.log(str(i))
+
+
+def garble_series():
     garble(".ml-dash/p/a/metrics/m/data.jsonl", 4)
     garble(".ml-dash/p/a/tracks/t/data.jsonl", 4)
     garble(".ml-dash/p/a/logs/logs.jsonl", 4)
+
+
+def series_reads(experiment):
+    return (
+        lambda: [p["data"]["value"] for p in experiment.metrics("m").read()["data"]],
+        lambda: [entry["value"] for entry in experiment.tracks("t").read()["entries"]],
+        lambda: [int(line["message"]) for line in experiment.logs.read()],
+    )
+
+
+def test_damaged_series_are_a_warning_at_open():
+    write_series()
+    garble_series()
+    again = Experiment("a", "p")
+    with pytest.warns(DamagedWarning) as caught:
+        again.run.start()
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        assert [read() for read in series_reads(again)] == [KEPT] * 3
+    again.run.complete()
+    names = {finding["name"] for finding in again.verify()["findings"]}
+    assert {"metrics/m/data.jsonl", "tracks/t/data.jsonl", "logs/logs.jsonl"} <= names
+
+
+def test_what_is_damaged_later_is_a_warning_when_read():
+    write_series()
     again = Experiment("a", "p")
     with again.run:
-        kept = [0, 1, 2, 3, 5, 6, 7, 8, 9]
-        for read in (
-            lambda: [p["data"]["value"] for p in again.metrics("m").read()["data"]],
-            lambda: [entry["value"] for entry in again.tracks("t").read()["entries"]],
-            lambda: [int(line["message"]) for line in again.logs.read()],
-        ):
+        garble_series()
+        for read in series_reads(again):
             with pytest.warns(DamagedWarning) as caught:
-                assert read() == kept
+                assert read() == KEPT
             assert [warning.filename for warning in caught] == [__file__]
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                assert read() == kept  # said once
-        names = {finding["name"] for finding in again.verify()["findings"]}
-    assert {"metrics/m/data.jsonl", "tracks/t/data.jsonl", "logs/logs.jsonl"} <= names
+                assert read() == KEPT  # said once
 
 
 def test_no_warning_without_damage():
