@@ -165,6 +165,7 @@ static enum mld_error read_int(struct connection *c, const char *text, int *out)
 static enum mld_error check_format(struct connection *c, const char *path, bool *out_empty)
 {
     int version = 0, application = 0, tables = 0;
+    *out_empty = false;
     if (sqlite3_exec(c->db, "BEGIN", NULL, NULL, NULL) != SQLITE_OK) /* one look at all three */
         return sqlite_fail(c, "opening");
     enum mld_error error = read_int(c, "SELECT count(*) FROM sqlite_master", &tables);
