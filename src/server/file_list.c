@@ -42,14 +42,20 @@ static void add_source(struct listing *l, const char *prefix, const char *term)
 
 static enum mld_error count(struct listing *l, const char *term, uint64_t *out)
 {
-    char token[META_MAX_NAME_BYTES];
-    snprintf(token, sizeof token, "new/%s", term);
+    struct buf token;
+    buf_init(&token, META_MAX_NAME_BYTES + 1);
+    buf_puts(&token, "new/");
+    buf_puts(&token, term);
     struct meta_range range = {.partition = l->partition,
-                               .token = token,
+                               .token = buf_text(&token),
                                .min_order = INT64_MIN,
                                .max_order = INT64_MAX,
                                .limit = 1};
-    return meta_count(l->meta, out, &range, COUNT_MAX);
+    enum mld_error error = buf_check(&token, "query");
+    if (error == MLD_OK)
+        error = meta_count(l->meta, out, &range, COUNT_MAX);
+    buf_free(&token);
+    return error;
 }
 
 /* Of all that a query names, the range that is shortest: the rest is looked at one by one. */

@@ -335,9 +335,9 @@ static bool is_inserted(struct lane *lane, const struct batch *batch, const char
     struct batch stored = {0};
     lane_partition(partition, lane->experiment);
     bool ours = meta_get(lane->lanes->meta, &docs, partition, id) == MLD_OK &&
-                batch_read(&stored, &docs.arena, &docs.docs[0], false) == MLD_OK &&
+                lane_batch_read(&stored, &docs.arena, &docs.docs[0], false) == MLD_OK &&
                 stored.nonce != NULL && strcmp(stored.nonce, batch->nonce) == 0;
-    batch_free(&stored);
+    lane_batch_free(&stored);
     meta_docs_free(&docs);
     return ours;
 }
@@ -428,7 +428,7 @@ static enum mld_error commit(struct appending *p, bool *out_again)
     if (error == MLD_OK)
         error = make_batch(p, &batch);
     if (error == MLD_OK) {
-        batch_write(&text, &batch);
+        lane_batch_write(&text, &batch);
         error = buf_check(&text, "streams of an append");
     }
     if (error == MLD_OK)
@@ -453,7 +453,7 @@ static enum mld_error commit(struct appending *p, bool *out_again)
     }
     buf_free(&text);
     buf_free(&data);
-    batch_free(&batch);
+    lane_batch_free(&batch);
     return error;
 }
 

@@ -93,7 +93,7 @@ enum mld_error lane_state_advance(struct lane_state *s, const struct batch *batc
     return MLD_OK;
 }
 
-void batch_free(struct batch *batch)
+void lane_batch_free(struct batch *batch)
 {
     buf_free(&batch->bytes);
 }
@@ -115,7 +115,7 @@ static void put_entry(struct buf *text, const struct batch_entry *e)
     buf_putc(text, ']');
 }
 
-void batch_write(struct buf *text, const struct batch *batch)
+void lane_batch_write(struct buf *text, const struct batch *batch)
 {
     buf_putc(text, '{');
     doc_put_text(text, "nonce", batch->nonce);
@@ -218,7 +218,7 @@ static enum mld_error unpack(struct batch *out, const struct meta_doc *doc)
     return MLD_OK;
 }
 
-enum mld_error batch_read(struct batch *out, struct arena *arena, const struct meta_doc *doc,
+enum mld_error lane_batch_read(struct batch *out, struct arena *arena, const struct meta_doc *doc,
                           bool bytes)
 {
     struct json_doc json;

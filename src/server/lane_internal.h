@@ -67,11 +67,11 @@ struct batch {
     const char *nonce; /* of whom inserted it */
     struct buf bytes;
 };
-void batch_free(struct batch *batch);
+void lane_batch_free(struct batch *batch);
 /* Writes its text. */
-void batch_write(struct buf *text, const struct batch *batch);
+void lane_batch_write(struct buf *text, const struct batch *batch);
 /* Reads the text, and with `bytes` also unpacks the data. Texts live in `arena`. */
-enum mld_error batch_read(struct batch *out, struct arena *arena, const struct meta_doc *doc,
+enum mld_error lane_batch_read(struct batch *out, struct arena *arena, const struct meta_doc *doc,
                           bool bytes);
 /* Moves the state over a batch. MLD_EDAMAGED when it does not continue it. */
 enum mld_error lane_state_advance(struct lane_state *s, const struct batch *batch);

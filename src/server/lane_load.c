@@ -111,7 +111,7 @@ static enum mld_error take_batch(const struct meta_doc *doc, uint64_t number, vo
     struct batch batch = {0};
     if (number != lane->last + 1)
         return gap(lane);
-    enum mld_error error = batch_read(&batch, &arena, doc, false);
+    enum mld_error error = lane_batch_read(&batch, &arena, doc, false);
     if (error == MLD_OK)
         error = lane_state_advance(&lane->state, &batch);
     if (error == MLD_OK) {
@@ -122,7 +122,7 @@ static enum mld_error take_batch(const struct meta_doc *doc, uint64_t number, vo
             lane->bytes += batch.entries[i].length;
         }
     }
-    batch_free(&batch);
+    lane_batch_free(&batch);
     arena_free(&arena);
     return error;
 }
@@ -250,7 +250,7 @@ static enum mld_error apply_next(const struct meta_doc *doc, uint64_t number, vo
     struct arena arena = {0};
     struct batch batch = {0};
     bool wanted = number > lane->applied;
-    enum mld_error error = batch_read(&batch, &arena, doc, wanted);
+    enum mld_error error = lane_batch_read(&batch, &arena, doc, wanted);
     if (error == MLD_OK && wanted) {
         error = lane_apply_batch(lane, &batch, &pending->before);
         if (error == MLD_OK)
@@ -258,7 +258,7 @@ static enum mld_error apply_next(const struct meta_doc *doc, uint64_t number, vo
     }
     if (error == MLD_OK)
         error = lane_state_advance(&pending->before, &batch);
-    batch_free(&batch);
+    lane_batch_free(&batch);
     arena_free(&arena);
     return error;
 }

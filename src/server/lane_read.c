@@ -156,11 +156,11 @@ static enum mld_error see_batch(const struct meta_doc *doc, uint64_t number, voi
     struct arena arena = {0};
     struct batch batch = {0};
     (void)number;
-    enum mld_error error = batch_read(&batch, &arena, doc, true);
+    enum mld_error error = lane_batch_read(&batch, &arena, doc, true);
     for (size_t i = 0; error == MLD_OK && i < batch.n; i++)
         if (strcmp(batch.entries[i].id, p->stream) == 0)
             error = take_hot(p, &batch, &batch.entries[i]);
-    batch_free(&batch);
+    lane_batch_free(&batch);
     arena_free(&arena);
     return error;
 }

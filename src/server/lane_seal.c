@@ -73,7 +73,7 @@ static enum mld_error take_table(struct sealing *s, const struct seal *seal)
     enum mld_error error = seal_table_load(&table, s->lanes->blob, seal);
     for (size_t i = 0; error == MLD_OK && i < table.n; i++) {
         const struct lane_stream *from = &table.streams[i].stream;
-        struct sealing_stream *to;
+        struct sealing_stream *to = NULL;
         error = stream_of(s, &to, from->id, from->kind, from->slot, from->file);
         if (error == MLD_OK) {
             const char *file = to->out.stream.file;
@@ -87,7 +87,7 @@ static enum mld_error take_table(struct sealing *s, const struct seal *seal)
 
 static enum mld_error take_entry(struct sealing *s, const struct batch_entry *e)
 {
-    struct sealing_stream *to;
+    struct sealing_stream *to = NULL;
     enum mld_error error = stream_of(s, &to, e->id, e->kind, e->slot, e->file);
     if (error != MLD_OK)
         return error;
@@ -120,12 +120,12 @@ static enum mld_error see_batch(const struct meta_doc *doc, uint64_t number, voi
     }
     if (number != (s->last == 0 ? s->first : s->last + 1))
         return error_set(MLD_ECONFLICT, "a batch is gone: it was sealed");
-    enum mld_error error = batch_read(&batch, &arena, doc, true);
+    enum mld_error error = lane_batch_read(&batch, &arena, doc, true);
     for (size_t i = 0; error == MLD_OK && i < batch.n; i++)
         error = take_entry(s, &batch.entries[i]);
     if (error == MLD_OK)
         s->last = number;
-    batch_free(&batch);
+    lane_batch_free(&batch);
     arena_free(&arena);
     return error;
 }
