@@ -12,6 +12,7 @@
 #include "run/options.h"
 #include "run/record.h"
 #include "run/registry.h"
+#include "run/retire.h"
 #include "run/run.h"
 #include "run/views.h"
 
@@ -256,6 +257,10 @@ static void keep_first(struct error_copy *first, enum mld_error error)
 enum mld_error run_end_writer(struct run *run, bool owns_status)
 {
     struct error_copy first = {MLD_OK, ""};
+    pthread_mutex_lock(&run->lock);
+    keep_first(&first, run_refresh(run));
+    retire_ask_again(run);
+    pthread_mutex_unlock(&run->lock);
     keep_first(&first, keeper_flush(run->keeper));
     pthread_mutex_lock(&run->lock);
     keep_first(&first, run_refresh(run));
