@@ -217,7 +217,8 @@ enum mld_error mld_experiment_open(mld_experiment **out, const struct mld_experi
     if (error == MLD_OK && (o->read_only || o->directory != NULL))
         error = check_exists(buf_text(&place.path));
     if (error == MLD_OK)
-        error = run_acquire(&run, buf_text(&place.path), o->read_only);
+        error = run_acquire(&run, buf_text(&place.path),
+                            o->read_only ? RUN_FOR_READING : RUN_FOR_WRITING);
     if (error == MLD_OK && !o->read_only)
         error = start(run, o, &place);
     if (error == MLD_OK)

@@ -277,7 +277,7 @@ static enum mld_error run_gc_for_reader(struct gc *gc)
     struct error_copy first = {MLD_OK, ""};
     mld_experiment *reader = gc->experiment;
     mld_experiment writer = *reader;
-    enum mld_error error = run_acquire(&writer.run, writer.dir, false);
+    enum mld_error error = run_acquire(&writer.run, writer.dir, RUN_FOR_GC);
     if (error != MLD_OK)
         return error;
     writer.generation = run_fork_generation();

@@ -104,6 +104,12 @@ static bool counts(const struct file_entry *f)
     return state_is_listed(f) && f->deleted_at == NULL;
 }
 
+/* The round that retired it looked at all older ones: no save looks at more than those since. */
+static bool was_looked_at(const struct file_entry *f, const struct retire_item *item, int kept)
+{
+    return f->retired_by != NULL && f->mine && kept >= item->keep && !item->thorough;
+}
+
 static enum mld_error retire_older(struct run *run, struct retired *r,
                                    const struct retire_item *item)
 {
@@ -112,9 +118,8 @@ static enum mld_error retire_older(struct run *run, struct retired *r,
     int kept = 0;
     for (struct file_entry *f = (struct file_entry *)newest; f != NULL && error == MLD_OK;
          f = f->older) {
-        if (f->retired_by != NULL && f->mine && kept >= item->keep && !item->thorough)
-            break; /* the round that did it looked at all older ones: no save looks at more than
-                      those since */
+        if (was_looked_at(f, item, kept))
+            break;
         if (!counts(f))
             continue;
         bool stays = kept < item->keep || state_has_alias(f) || !may_retire(run, r, f);
