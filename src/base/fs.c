@@ -438,3 +438,8 @@ enum mld_error fs_try_lock(int fd, bool *out_locked, const char *name)
                         "this file system has no working locks (mount NFS with lockd, Lustre "
                         "with -o flock, or keep the folder on a local disk)");
 }
+
+void fs_unlock(int fd)
+{
+    (void)flock(fd, LOCK_UN);
+}
