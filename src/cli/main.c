@@ -10,11 +10,11 @@ static const struct cli_command commands[] = {
     {"download", "copy files out, with their checksums checked", cmd_download},
     {"verify", "check every stored byte and line", cmd_verify},
     {"gc", "free what deleted and replaced files still use", cmd_gc},
-    {"serve", "keep experiments for a team, over HTTP", cmd_serve},
+    {"sync", "send experiments to a server", cmd_sync},
     {"login", "log in to a server", cmd_login},
     {"logout", "log out again, and revoke the token", cmd_logout},
     {"whoami", "who one is at the server", cmd_whoami},
-    {"sync", "send experiments to a server", cmd_sync},
+    {"serve", "keep experiments for a team, over HTTP", cmd_serve},
 #ifdef MLDASH_HAVE_SERVER
     {"user", "the server's users", cmd_user},
     {"token", "tokens for the server's users", cmd_token},

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "run/foreign.h"
+#include "run/look.h"
 #include "run/record.h"
 #include "run/recover.h"
 #include "run/registry.h"
@@ -74,9 +75,7 @@ static enum mld_error choose_part(struct run *run, struct stream **out, char pat
     }
     shard_name(name, stem, (unsigned)run->slot.number, part);
     snprintf(path, path_size, "%s/%s", dir, name);
-    struct stream *s = run->streams.first;
-    while (s != NULL && strcmp(s->path, path) != 0)
-        s = s->next;
+    struct stream *s = stream_set_find(&run->streams, path);
     if (s == NULL || !s->broken) {
         *out = s;
         return MLD_OK;
@@ -309,6 +308,8 @@ enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read
             error = run_refresh(run);
         if (error == MLD_OK)
             error = foreign_merge(run);
+        if (error == MLD_OK)
+            error = look_at_streams(run);
         pthread_mutex_unlock(&run->lock);
     }
     if (error != MLD_OK) {
@@ -340,6 +341,7 @@ void run_free(struct run *run, bool clean)
     json_doc_free(&run->doc);
     buf_free(&run->line);
     free(run->dir);
+    free(run->failure);
     if (run->dir_fd >= 0)
         close(run->dir_fd);
     pthread_mutex_destroy(&run->lock);

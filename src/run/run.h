@@ -46,6 +46,7 @@ struct run {
     unsigned handles;
     unsigned running; /* handles that have not ended the run; with the last one the writer ends */
     enum mld_status worst; /* of those that ended */
+    char *failure;         /* why the first of them FAILED; NULL: unknown */
     bool ended;
     struct slot slot; /* number -1 when read_only */
     struct state state;

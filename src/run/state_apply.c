@@ -206,10 +206,12 @@ static void apply_status(struct applying *a)
 {
     const char *name = needed(a, "status");
     const char *at = text(a, "at");
+    const char *error = text(a, "error");
     struct status_entry *e = own_status(a);
     if (a->error != MLD_OK || e == NULL || !later(a, &e->stamp))
         return;
     e->status = status_from(name);
+    e->error = e->status == MLD_FAILED ? error : NULL;
     if (e->status != MLD_RUNNING)
         e->ended_at = at;
 }
