@@ -22,7 +22,7 @@ NOBODY = b'{"error":"auth","message":"a valid token is needed"}'
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """ada owns the team lab; bob reads and cleo writes there, eve is no member; root administers."""
+    """ada owns the team lab; bob reads, cleo writes there, eve is no member; boss administers."""
     site = Site(tmp_path_factory.mktemp("site"))
     site.tokens = {name: site.user(name) for name in ("ada", "bob", "cleo", "eve")}
     site.tokens["boss"] = site.user("boss", "--admin")
