@@ -30,6 +30,7 @@ enum mld_status {
 
 #define MLD_KEEP_DEFAULT 0
 #define MLD_KEEP_ALL (-1)
+#define MLD_MAX_REASON_BYTES 4096
 #define MLD_MAX_FILE_BYTES (UINT64_C(5) * 1024 * 1024 * 1024)
 
 /* Zero or NULL means the default. Everything is copied. */
@@ -72,6 +73,11 @@ MLD_API enum mld_error mld_experiment_open(mld_experiment **out,
  * that something may not be durable: the message says what. */
 MLD_API enum mld_error mld_experiment_end(mld_experiment *experiment, enum mld_status status);
 
+/* mld_experiment_end with MLD_FAILED, and why: `reason` ("ValueError: no such layer") is kept with
+ * the status, see mld_experiment_info.error, as one line: control characters become spaces, and
+ * what is beyond MLD_MAX_REASON_BYTES is cut. NULL or empty: no reason. */
+MLD_API enum mld_error mld_experiment_fail(mld_experiment *experiment, const char *reason);
+
 /* Gives the handle back (NULL is fine). An experiment that was not ended stays RUNNING, as after a
  * crash; what was written is made durable first, as by mld_flush; failures of that are reported by
  * the next open. Blocks on fsync. */
@@ -103,11 +109,12 @@ struct mld_experiment_info {
     const char *created_at; /* ISO 8601, UTC; NULL: unknown */
     const char *started_at; /* of the last RUNNING */
     const char *ended_at;   /* NULL while running */
+    const char *error;      /* why it FAILED, by the first writer that did; NULL: not, or unknown */
     bool lost;              /* RUNNING, but no sign of life for 5 minutes; for display */
     size_t n_files, n_metrics, n_tracks; /* newest, not deleted files */
     uint64_t file_bytes;
-    uint64_t n_problems; /* torn, garbled or damaged lines and files met while reading: mld_verify
-                            lists them */
+    uint64_t n_problems; /* torn, garbled or damaged lines and files met at opening or while
+                            reading since: mld_verify lists them */
     const char *warning; /* one line for people when n_problems > 0, else NULL */
 };
 MLD_API enum mld_error mld_experiment_info(struct mld_experiment_info **out,

@@ -158,7 +158,9 @@ struct mld_download_options {
 
 /* Copies a file out. The destination appears whole and checked against its SHA-256, atomically, or
  * not at all (MLD_ECHECKSUM). *out_path (free with mld_free) is where it is. A file that is
- * replaced by another process meanwhile: by name the newer one is taken, by id MLD_ESUPERSEDED. */
+ * replaced by another process meanwhile: by name the newer one is taken, by id MLD_ESUPERSEDED. An
+ * older version is never taken in place of a damaged one; by name, the message has the id of the
+ * next older one that is there. */
 MLD_API enum mld_error mld_file_download(char **out_path, mld_experiment *experiment,
                                          const struct mld_download_options *options);
 

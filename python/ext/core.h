@@ -13,6 +13,7 @@
 #include <Python.h>
 
 #include "mldash/mldash.h"
+#include "run/metric.h"
 
 /* Calls that write fewer bytes than this keep the GIL: giving it away costs a point more than
  * writing it. */
@@ -177,6 +178,8 @@ int convert_set(PyObject *dict, const char *key, PyObject *value);
 
 PyObject *records_file(struct core_experiment *experiment, const struct mld_file *file);
 PyObject *records_files(struct core_experiment *experiment, const struct mld_file_list *list);
+/* {field: {"last", "min", "max", "mean"}}. */
+PyObject *records_fields(struct core_state *state, const struct metric *metric);
 /* Takes over `file`: the usual end of a call. */
 PyObject *records_take(struct core_experiment *experiment, enum mld_error code,
                        struct mld_file *file);

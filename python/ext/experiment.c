@@ -192,20 +192,28 @@ static enum mld_status status_of(PyObject *name)
     return MLD_UNKNOWN;
 }
 
-static PyObject *experiment_end(PyObject *object, PyObject *name)
+static CORE_METHOD(experiment_end)
 {
+    static const char *const names[] = {"status", "error"};
+    static const struct args_spec spec = {"end", names, 2, 1, 2};
     struct core_experiment *self = (struct core_experiment *)object;
-    enum mld_status status = PyUnicode_Check(name) ? status_of(name) : MLD_UNKNOWN;
+    PyObject *values[2];
+    const char *reason = NULL;
+    if (args_bind(&spec, args, nargs, kwnames, values) < 0 ||
+        args_text(self->state, values[1], "the error", &reason) < 0)
+        return NULL;
+    enum mld_status status = PyUnicode_Check(values[0]) ? status_of(values[0]) : MLD_UNKNOWN;
     if (status == MLD_UNKNOWN)
         return core_fail(self->state, MLD_EINVALID,
-                         "a run ends as COMPLETED, FAILED or CANCELLED, not as %R", name);
+                         "a run ends as COMPLETED, FAILED or CANCELLED, not as %R", values[0]);
     mld_experiment *handle = experiment_readable(self);
     if (handle == NULL)
         return NULL;
     struct unlocked call;
     self->ended = true;
     unlocked_begin(&call, self, NULL, true);
-    enum mld_error code = mld_experiment_end(handle, status);
+    enum mld_error code = status == MLD_FAILED ? mld_experiment_fail(handle, reason)
+                                               : mld_experiment_end(handle, status);
     unlocked_end(&call);
     if (code != MLD_OK)
         return core_raise(self->state, code);
@@ -275,7 +283,8 @@ static int put_state(struct core_state *state, PyObject *dict,
                    convert_set(dict, "status", convert_text(mld_status_name(info->status))) < 0 ||
                    convert_set(dict, "createdAt", convert_text(info->created_at)) < 0 ||
                    convert_set(dict, "startedAt", convert_text(info->started_at)) < 0 ||
-                   convert_set(dict, "endedAt", convert_text(info->ended_at)) < 0
+                   convert_set(dict, "endedAt", convert_text(info->ended_at)) < 0 ||
+                   convert_set(dict, "error", convert_text(info->error)) < 0
                ? -1
                : 0;
 }
@@ -339,8 +348,7 @@ static CORE_METHOD(experiment_update)
     {name, (PyCFunction)(void (*)(void))(function), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(doc)}
 
 PyMethodDef experiment_methods[] = {
-    {"end", experiment_end, METH_O,
-     PyDoc_STR("end($self, status, /)\n--\n\nEnds the run: COMPLETED, FAILED or CANCELLED.")},
+    CORE_ENTRY("end", experiment_end, "Ends the run: COMPLETED, FAILED or CANCELLED."),
     {"close", experiment_close, METH_NOARGS,
      PyDoc_STR("close($self)\n--\n\nGives the handle back; the status stays.")},
     {"flush", experiment_flush, METH_NOARGS,

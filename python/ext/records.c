@@ -6,6 +6,8 @@
  */
 #include "core.h"
 
+#include <math.h>
+
 /* The last string of a column: most files of a list share their path, their type and both times. */
 struct repeated {
     const char *text;
@@ -180,4 +182,36 @@ PyObject *records_take(struct core_experiment *experiment, enum mld_error code,
     PyObject *dict = records_file(experiment, file);
     mld_file_free(file);
     return dict;
+}
+
+static PyObject *number_or_none(double value)
+{
+    return isnan(value) ? core_none() : PyFloat_FromDouble(value);
+}
+
+static PyObject *field_dict(struct core_state *state, const struct metric_field *field)
+{
+    size_t len = field->last == NULL ? 0 : strlen(field->last);
+    PyObject *dict = PyDict_New();
+    if (dict != NULL &&
+        (convert_set(dict, "last", convert_from_json(state, field->last, len)) < 0 ||
+         convert_set(dict, "min", number_or_none(field->low)) < 0 ||
+         convert_set(dict, "max", number_or_none(field->high)) < 0 ||
+         convert_set(dict, "mean", number_or_none(metric_mean(field))) < 0))
+        Py_CLEAR(dict);
+    return dict;
+}
+
+PyObject *records_fields(struct core_state *state, const struct metric *metric)
+{
+    PyObject *fields = PyDict_New();
+    for (size_t i = 0; fields != NULL && i < metric->n_fields; i++) {
+        PyObject *name = convert_text(metric->fields[i].name);
+        PyObject *field = name == NULL ? NULL : field_dict(state, &metric->fields[i]);
+        if (field == NULL || PyDict_SetItem(fields, name, field) < 0)
+            Py_CLEAR(fields);
+        Py_XDECREF(field);
+        Py_XDECREF(name);
+    }
+    return fields;
 }

@@ -456,6 +456,45 @@ static PyObject *series_info(PyObject *object, PyObject *unused)
     return dict;
 }
 
+static enum mld_error summarize(struct metric *metric, struct mld_series_list **one,
+                                struct core_series *self, mld_series *handle)
+{
+    enum mld_error code = mld_series_stats(one, handle);
+    return code == MLD_OK ? metric_read(metric, self->experiment->handle, &(*one)->series[0])
+                          : code;
+}
+
+/* (info, fields): both of one look at the points. */
+static PyObject *series_summary(PyObject *object, PyObject *unused)
+{
+    struct core_series *self = series_of(object);
+    struct core_state *state = self->experiment->state;
+    (void)unused;
+    mld_series *handle = series_ready(self, false);
+    if (handle == NULL)
+        return NULL;
+    struct mld_series_list *one = NULL;
+    struct metric metric = {0};
+    struct unlocked call;
+    unlocked_begin(&call, self->experiment, NULL, true);
+    enum mld_error code = summarize(&metric, &one, self, handle);
+    unlocked_end(&call);
+    PyObject *info = NULL, *fields = NULL, *both = NULL;
+    if (code != MLD_OK)
+        core_raise(state, code);
+    else
+        info = series_info_dict(state, &one->series[0]);
+    if (info != NULL)
+        fields = records_fields(state, &metric);
+    if (fields != NULL)
+        both = PyTuple_Pack(2, info, fields);
+    Py_XDECREF(info);
+    Py_XDECREF(fields);
+    metric_free(&metric);
+    mld_series_list_free(one);
+    return both;
+}
+
 static PyObject *series_get_name(PyObject *object, void *unused)
 {
     (void)unused;
@@ -480,6 +519,10 @@ static PyMethodDef series_methods[] = {
                  "Points by time, both ends included: (list of dicts, total, has_more)."),
     {"info", series_info, METH_NOARGS,
      PyDoc_STR("info($self)\n--\n\nWhat the series is and holds now, as a dict.")},
+    {"summary", series_summary, METH_NOARGS,
+     PyDoc_STR("summary($self)\n--\n\n"
+               "(info, fields): what info() says, and of each field the last value and the least,\n"
+               "greatest and mean of its finite numbers. Reads all points.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -47,8 +47,8 @@ class Experiment:
     def closed(self) -> bool: ...
     @property
     def ended(self) -> bool: ...
-    def end(self, status: str, /) -> None:
-        """Ends the run: COMPLETED, FAILED or CANCELLED."""
+    def end(self, status: str, error: str | None = None) -> None:
+        """Ends the run: COMPLETED, FAILED or CANCELLED. error: why it FAILED, without NUL."""
     def close(self) -> None:
         """Gives the handle back; the status stays. Calls under way end first."""
     def flush(self) -> None:
@@ -57,8 +57,8 @@ class Experiment:
         """Writes the files that other tools read."""
     def info(self) -> dict[str, Any]:
         """{id, name, project, folder, prefix, directory, description, tags, bindrs, metadata,
-        status, createdAt, startedAt, endedAt, lost, files, metrics, tracks, fileBytes, problems,
-        warning}"""
+        status, createdAt, startedAt, endedAt, error, lost, files, metrics, tracks, fileBytes,
+        problems, warning}"""
     def update(
         self,
         *,
@@ -236,6 +236,9 @@ class Series:
     def info(self) -> dict[str, Any]:
         """{name, description, tags, metadata, total, bytes, createdAt, updatedAt, firstTime,
         lastTime, columns}"""
+    def summary(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """(info, {field: {last, min, max, mean}}); the latter three of its finite numbers, None
+        when there is none. Reads all points."""
 
 @final
 class Writer:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _open: dict[int, Experiment] = {}  # by id(): strong, so that a forgotten run still ends
 _outcome = "COMPLETED"
+_error: str | None = None
 _installed = False
 
 
@@ -42,8 +43,8 @@ def _watch_exceptions() -> None:
     previous = sys.excepthook
 
     def hook(kind: type[BaseException], value: BaseException, traceback: Any) -> None:
-        global _outcome
-        _outcome = outcome_of(kind, value)
+        global _outcome, _error
+        _outcome, _error = outcome_of(kind, value), text_of(value)
         previous(kind, value, traceback)
 
     sys.excepthook = hook
@@ -65,6 +66,35 @@ def _end_all() -> None:
         if experiment._pid != os.getpid():
             continue
         try:
-            experiment._close(_outcome)
+            experiment._close(_outcome, _error)
         except Exception as error:
-            print(f"ml_dash: ending {experiment!r}: {error}", file=sys.stderr)
+            notes = getattr(error, "__notes__", ())
+            for line in (f"ending {experiment!r}: {text_of(error)}", *notes):
+                print(f"ml_dash: {line}", file=sys.stderr)
+
+
+def text_of(error: BaseException) -> str:
+    """ "ValueError: what it says", as at the end of a traceback, whatever str() of it does."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "<its message cannot be read>"
+    kind = type(error)
+    home = "" if kind.__module__ in ("builtins", "__main__") else f"{kind.__module__}."
+    return f"{home}{kind.__qualname__}: {message}" if message else f"{home}{kind.__qualname__}"
+
+
+def reason_of(error: BaseException | str | None) -> str | None:
+    """What the library is told of an error: text that is UTF-8 and has no NUL."""
+    if error is None:
+        return None
+    text = text_of(error) if isinstance(error, BaseException) else error
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", " ")
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Adds a line to what is shown of an exception; before Python 3.11, writes it to stderr."""
+    if hasattr(error, "add_note"):
+        error.add_note(note)
+    else:
+        print(f"ml_dash: {note}", file=sys.stderr)

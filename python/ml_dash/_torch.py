@@ -11,9 +11,11 @@ import concurrent.futures
 import io
 import os
 import pickle
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from . import _lifecycle
 from .exceptions import InvalidInputError, MissingPackageError, TimedOutError
 
 if TYPE_CHECKING:
@@ -29,9 +31,10 @@ class BackgroundSave:
     """A save_torch(background=True) under way."""
 
     def __init__(self, name: str) -> None:
-        self._name = name
+        self.name = name
         self._future: concurrent.futures.Future[FileDict] = concurrent.futures.Future()
         self._collected = False
+        self._pid = os.getpid()
 
     def staged(self, timeout: float | None = None) -> bool:
         """True once the tensors may be changed: always, since the call returned after the copy."""
@@ -49,19 +52,24 @@ class BackgroundSave:
         try:
             error = self._future.exception(timeout)
         except concurrent.futures.TimeoutError:
-            raise TimedOutError(f"{self._name!r} was not saved within {timeout} s") from None
+            raise TimedOutError(f"{self.name!r} was not saved within {timeout} s") from None
         self._collected = True
         if error is not None:
             raise error
         return self._future.result()
 
     def settle(self) -> BaseException | None:
-        """Waits for the end, and returns an error that nobody was told of by result()."""
+        """Waits for the end, and returns an error that nobody was told of by result().
+
+        In a child that was forked off meanwhile None: the thread is the parent's.
+        """
+        if self._pid != os.getpid():
+            return None
         error = self._future.exception()
         return None if self._collected else error
 
     def __repr__(self) -> str:
-        return f"<BackgroundSave {self._name!r} {'done' if self.done() else 'under way'}>"
+        return f"<BackgroundSave {self.name!r} {'done' if self.done() else 'under way'}>"
 
 
 def save_torch(
@@ -156,7 +164,8 @@ def _save_in_background(
         # torch holds the GIL while it checks a tensor's bytes, tens of milliseconds at a time: the
         # thread begins when the call is about to return.
         begin = threading.Event()
-        arguments = (begin, torch, writer, copies, how, slots, handle._future)
+        alone = _ends_without_us(files._experiment._pid)
+        arguments = (begin, torch, writer, copies, how, slots, handle, alone)
         # Not a daemon: the interpreter waits for it before it ends.
         threading.Thread(target=_run, args=arguments, name=f"save of {name}").start()
     except BaseException:
@@ -176,9 +185,11 @@ def _run(
     copies: list[Any],
     how: dict[str, Any],
     slots: threading.BoundedSemaphore,
-    future: concurrent.futures.Future[FileDict],
+    handle: BackgroundSave,
+    alone: bool,
 ) -> None:
     outcome: Any
+    future = handle._future
     begin.wait()
     try:
         with writer:
@@ -186,9 +197,38 @@ def _run(
         outcome, value = future.set_result, writer.record
     except BaseException as error:
         outcome, value = future.set_exception, error
+        if alone:
+            print(f"ml_dash: {_failure(handle.name, error)}", file=sys.stderr)
     copies.clear()
     slots.release()
     outcome(value)
+
+
+def _ends_without_us(run_pid: int) -> bool:
+    """Whether this process may end without ending the run: a forked child does not own it, and
+    children of multiprocessing leave without the handlers of atexit."""
+    processes = sys.modules.get("multiprocessing.process")
+    return run_pid != os.getpid() or (
+        processes is not None and processes.parent_process() is not None
+    )
+
+
+def _failure(name: str, error: BaseException) -> str:
+    return f"saving {name!r} in the background failed: {_lifecycle.text_of(error)}"
+
+
+def settle_all(
+    saves: list[BackgroundSave], error: BaseException | None = None
+) -> BaseException | None:
+    """Returns the first error: `error`, else that of a save which nobody was told of. Each failed
+    save is named in its notes."""
+    for save in saves:
+        failed = save.settle()
+        if failed is not None:
+            if error is None:
+                error = failed
+            _lifecycle.add_note(error, _failure(save.name, failed))
+    return error
 
 
 def _copy(torch: Any, obj: Any) -> Any:

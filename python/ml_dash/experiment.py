@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from enum import Enum
 
-from . import _lifecycle, logs
+from . import _lifecycle, logs, templates
 from ._core import Experiment as RunFolder
 from ._damage import DamageWatch
 from .exceptions import ConfigurationError, ExperimentError
@@ -72,21 +72,22 @@ class Experiment:
     remote, api_key, dash_url: of a server; not there yet, ConfigurationError.
     user, entry, project_root, job_name: of the default prefix, see RUN.
 
-    Nothing is made before the run starts: `with experiment.run:`. Any number of processes may
-    open one experiment; opening it again resumes it. A pickled copy is an unopened one.
+    Nothing is made before the run starts: `with experiment.run:`, or `with experiment:`, which is
+    the same. Any number of processes may open one experiment; opening it again resumes it. A
+    pickled copy is an unopened one.
     """
 
     def __init__(
         self,
-        name: str | None = None,
+        name: str | os.PathLike[str] | None = None,
         project: str | None = None,
         *,
-        prefix: str | None = None,
+        prefix: str | os.PathLike[str] | None = None,
         description: str | None = None,
         readme: str | None = None,
         tags: Iterable[str] | None = None,
         bindrs: Iterable[str] | None = None,
-        folder: str | None = None,
+        folder: str | os.PathLike[str] | None = None,
         metadata: dict[str, Any] | None = None,
         remote: str | None = None,
         api_key: str | None = None,
@@ -109,10 +110,10 @@ class Experiment:
         for option in run_options:
             if option not in _RUN_OPTIONS:
                 raise TypeError(f"Experiment() got an unexpected keyword argument {option!r}")
-        self.name = name
+        self.name = templates.text_of(name)
         self.project = project
-        self.folder = folder
-        self.prefix = prefix
+        self.folder = templates.text_of(folder)
+        self.prefix = templates.text_of(prefix)
         self.description = description if description is not None else readme
         self.tags = None if tags is None else _strings("tags", tags)
         self.bindrs_names = None if bindrs is None else _strings("bindrs", bindrs)
@@ -167,6 +168,16 @@ class Experiment:
 
     # --- the run --------------------------------------------------------------------------------
 
+    def __enter__(self) -> Experiment:
+        return self.run.__enter__()
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        self.run.__exit__(kind, value, traceback)
+
+    def __call__(self, function: Function) -> Function:
+        """Decorator, as `experiment.run` is: the function gets the experiment first."""
+        return self.run(function)
+
     def _open(self) -> Experiment:
         if self._is_open:
             return self
@@ -196,19 +207,25 @@ class Experiment:
             _lifecycle.opened(self)
         return self
 
-    def _close(self, status: str) -> None:
+    def _close(self, status: str, error: BaseException | str | None = None) -> None:
         core = self._opened
         if core is None or core.ended or self._read_only:
             return
+        for save in self._saves:
+            save.settle()  # an interrupt here leaves the run open
         _lifecycle.ended(self)
         saves, self._saves = self._saves, []
-        if self._pid != os.getpid():
-            saves = []  # of the parent, whose threads a forked child does not have
-        errors = [save.settle() for save in saves]
-        core.end(status)
-        for error in errors:
-            if error is not None:
-                raise error
+        failed: BaseException | None = None
+        try:
+            core.end(status, _lifecycle.reason_of(error) if status == "FAILED" else None)
+        except BaseException as met:
+            failed = met
+        if saves:
+            from ._torch import settle_all
+
+            failed = settle_all(saves, failed)
+        if failed is not None:
+            raise failed
 
     @property
     def _is_open(self) -> bool:
@@ -220,7 +237,7 @@ class Experiment:
         """The open run folder; ExperimentError before the start."""
         if self._opened is None:
             raise ExperimentError(
-                f"{self!r} is not open: use `with experiment.run:` or experiment.run.start()"
+                f"{self!r} is not open: use `with experiment:` or experiment.run.start()"
             )
         return self._opened
 
@@ -310,6 +327,11 @@ class Experiment:
         return None if self._opened is None else self._opened.info()["status"]
 
     @property
+    def error(self) -> str | None:
+        """Why the run FAILED, "ValueError: what it said"; None when it did not or none was told."""
+        return None if self._opened is None else self._opened.info()["error"]
+
+    @property
     def directory(self) -> str:
         """The absolute path of the run folder."""
         return self._core.info()["directory"]
@@ -364,7 +386,7 @@ def _strings(what: str, values: Iterable[str]) -> list[str]:
 
 
 def ml_dash_experiment(
-    name: str | None = None, project: str | None = None, **options: Any
+    name: str | os.PathLike[str] | None = None, project: str | None = None, **options: Any
 ) -> Callable[[Function], Function]:
     """Decorator: each call of the function is a run; it gets the keyword `experiment`.
 

@@ -1,5 +1,7 @@
 """Files: experiment.files("model.pth", prefix="/models").save(), .files().list() and the rest.
 
+Every path, prefix and name may be a str or a pathlib path.
+
 `experiment.files` is both a function that returns a FileBuilder and a FileBuilder itself, so that
 experiment.files(prefix="/models").save_json(...) and experiment.files.save_json(...) both work.
 
@@ -11,6 +13,7 @@ updatedAt, deletedAt, and aliases, newest, damaged.
 from __future__ import annotations
 
 import os
+import stat
 
 from . import _progress
 from ._ids import generate_snowflake_id
@@ -48,13 +51,16 @@ def _clean_prefix(prefix: Any) -> str:
     """Of "models", "/models" and "/models/" the one form "/models"; the library checks the rest."""
     if prefix is None:
         return "/"
+    if isinstance(prefix, os.PathLike):
+        prefix = os.fspath(prefix)
     if not isinstance(prefix, str):
-        raise InvalidNameError(f"a prefix must be a string, not {type(prefix).__name__}")
+        raise InvalidNameError(f"a prefix must be a string or path, not {type(prefix).__name__}")
     return "/" + prefix[prefix.startswith("/") :].removesuffix("/")
 
 
-def _join(prefix: str, below: str) -> str:
-    return _clean_prefix(prefix.rstrip("/") + "/" + below[below.startswith("/") :])
+def _join(prefix: str, below: PathLike) -> str:
+    text = os.fspath(below)
+    return _clean_prefix(prefix.rstrip("/") + "/" + text[text.startswith("/") :])
 
 
 def _split(prefix: str, path: str) -> tuple[str, str]:
@@ -68,7 +74,8 @@ def _split(prefix: str, path: str) -> tuple[str, str]:
     return prefix.rstrip("/") + "/" + directory, name
 
 
-def _is_glob(text: object) -> bool:
+def _is_glob(path: PathLike | None) -> bool:
+    text = None if path is None else os.fspath(path)
     return isinstance(text, str) and any(char in text for char in "*?[")
 
 
@@ -93,9 +100,9 @@ class FileBuilder:
         self,
         experiment: Experiment,
         file_path: PathLike | None = None,
-        prefix: str | None = None,
+        prefix: PathLike | None = None,
         *,
-        dir: str | None = None,
+        dir: PathLike | None = None,
         description: str | None = None,
         tags: Iterable[str] | None = None,
         bindrs: Iterable[str] | None = None,
@@ -141,9 +148,9 @@ class FileBuilder:
         """The folder that files(...) named."""
         if self._first is None:
             return self._prefix
-        return _join(self._prefix, os.fspath(self._first))
+        return _join(self._prefix, self._first)
 
-    def _path(self, path: str | None) -> tuple[str, str]:
+    def _path(self, path: PathLike | None) -> tuple[str, str]:
         """Prefix and name of an existing file."""
         if path is not None:
             return _split(self._directory(), os.fspath(path))
@@ -151,7 +158,7 @@ class FileBuilder:
             raise InvalidInputError('which file? files("models/best.pt") or files(file_id=...)')
         return _split(self._prefix, os.fspath(self._first))
 
-    def _target(self, to: str | None, file_name: str | None = None) -> tuple[str, str]:
+    def _target(self, to: PathLike | None, file_name: PathLike | None = None) -> tuple[str, str]:
         """Prefix and name of a file to be saved from memory."""
         to = to if to is not None else file_name
         if to is not None:
@@ -172,12 +179,12 @@ class FileBuilder:
                 return _progress.for_call(option, label)
         return _progress.for_call(None, label)
 
-    def _names_many(self, pattern: str | None) -> bool:
+    def _names_many(self, pattern: PathLike | None) -> bool:
         if pattern is None and self._file_id is None:
             return _is_glob(self._first)
         return _is_glob(pattern)
 
-    def _resolve(self, path: str | None = None, alias: str | None = None) -> FileDict:
+    def _resolve(self, path: PathLike | None = None, alias: str | None = None) -> FileDict:
         """The record of an existing file, by id or by path."""
         if self._file_id is not None and path is None:
             return self._core.get(self._file_id)
@@ -206,7 +213,7 @@ class FileBuilder:
 
     # --- saving ---------------------------------------------------------------------------------
 
-    def save(self, content: Any = None, *, to: str | None = None, **record: Any) -> FileDict:
+    def save(self, content: Any = None, *, to: PathLike | None = None, **record: Any) -> FileDict:
         """Saves the file that files("path") named, or `content`, and returns the file object.
 
         content: a path (str or PathLike), bytes, a dict or list (saved as JSON), or an array (as
@@ -234,7 +241,7 @@ class FileBuilder:
             f" {type(content).__name__}; save_pkl() takes any object"
         )
 
-    def upload(self, fpath: PathLike, *, to: str | None = None, **record: Any) -> FileDict:
+    def upload(self, fpath: PathLike, *, to: PathLike | None = None, **record: Any) -> FileDict:
         """Saves the file at `fpath`; files("checkpoints") names the folder for it.
 
         to: another name, or path below the folder; with "/" at its end a folder.
@@ -242,7 +249,7 @@ class FileBuilder:
         return self._save_path(fpath, self._directory(), to, record)
 
     def _save_path(
-        self, source: PathLike, prefix: str, to: str | None, record: dict[str, Any]
+        self, source: PathLike, prefix: str, to: PathLike | None, record: dict[str, Any]
     ) -> FileDict:
         name: str | None = None
         if to is not None:
@@ -260,8 +267,8 @@ class FileBuilder:
     def _save_bytes(
         self,
         data: Any,
-        to: str | None,
-        file_name: str | None,
+        to: PathLike | None,
+        file_name: PathLike | None,
         record: dict[str, Any],
     ) -> FileDict:
         prefix, name = self._target(to, file_name)
@@ -270,7 +277,12 @@ class FileBuilder:
         )
 
     def save_blob(
-        self, data: Any, file_name: str | None = None, *, to: str | None = None, **record: Any
+        self,
+        data: Any,
+        file_name: PathLike | None = None,
+        *,
+        to: PathLike | None = None,
+        **record: Any,
     ) -> FileDict:
         """Saves a bytes-like object."""
         return self._save_bytes(data, to, file_name, record)
@@ -280,9 +292,9 @@ class FileBuilder:
     def save_text(
         self,
         content: str,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         encoding: str = "utf-8",
         **record: Any,
     ) -> FileDict:
@@ -292,9 +304,9 @@ class FileBuilder:
     def save_json(
         self,
         content: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         indent: int | None = 2,
         **record: Any,
     ) -> FileDict:
@@ -314,7 +326,12 @@ class FileBuilder:
         return self._save_bytes(text.encode(), to, file_name, record)
 
     def save_pkl(
-        self, content: Any, file_name: str | None = None, *, to: str | None = None, **record: Any
+        self,
+        content: Any,
+        file_name: PathLike | None = None,
+        *,
+        to: PathLike | None = None,
+        **record: Any,
     ) -> FileDict:
         """Pickles an object straight into the store."""
         import pickle
@@ -327,9 +344,9 @@ class FileBuilder:
     def save_image(
         self,
         array: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         quality: int = 95,
         **record: Any,
     ) -> FileDict:
@@ -345,9 +362,9 @@ class FileBuilder:
     def save_torch(
         self,
         model: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         background: bool = False,
         **options: Any,
     ) -> Any:
@@ -365,9 +382,9 @@ class FileBuilder:
     def save_fig(
         self,
         fig: Any = None,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         **options: Any,
     ) -> FileDict:
         """Saves a matplotlib figure as PNG, PDF or SVG, by its name, and closes it.
@@ -387,9 +404,9 @@ class FileBuilder:
     def save_video(
         self,
         frame_stack: Any,
-        file_name: str | None = None,
+        file_name: PathLike | None = None,
         *,
-        to: str | None = None,
+        to: PathLike | None = None,
         fps: float = 20,
         **options: Any,
     ) -> FileDict:
@@ -403,13 +420,13 @@ class FileBuilder:
         prefix, name = self._target(to, file_name)
         return _videos.save_video(self._at(prefix), frame_stack, name, fps=fps, **options)
 
-    def duplicate(self, source: str | FileDict, to: str) -> FileDict:
+    def duplicate(self, source: str | FileDict, to: PathLike) -> FileDict:
         """A new file with the bytes of another: its tags and metadata, unless files() gave some.
 
         source: a file id or file object. to: its path in the experiment, "models/latest.pt".
         """
         file_id = source["id"] if isinstance(source, dict) else source
-        prefix, name = _split("/", to)
+        prefix, name = _split("/", os.fspath(to))
         record = self._core.duplicate(file_id, prefix, name)
         changes = self._changes()
         return self._core.update_file(record["id"], **changes) if changes else record
@@ -418,9 +435,9 @@ class FileBuilder:
 
     def list(
         self,
-        pattern: str | None = None,
+        pattern: PathLike | None = None,
         *,
-        prefix: str | None = None,
+        prefix: PathLike | None = None,
         tags: Iterable[str] | None = None,
         all_tags: Iterable[str] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -447,7 +464,7 @@ class FileBuilder:
                 folder = _join(folder, first)
         return self._core.list(
             prefix=None if folder == "/" else folder,
-            glob=None if pattern is None else pattern.lstrip("/"),
+            glob=None if pattern is None else os.fspath(pattern).lstrip("/"),
             any_tags=(self._record["tags"] if tags is None else tags) or None,
             all_tags=all_tags or None,
             metadata=(self._record["metadata"] if metadata is None else metadata) or None,
@@ -458,18 +475,18 @@ class FileBuilder:
             limit=limit,
         )
 
-    def info(self, path: str | None = None, *, alias: str | None = None) -> FileDict:
+    def info(self, path: PathLike | None = None, *, alias: str | None = None) -> FileDict:
         """The file object of one file, by id or path, or its version with an alias."""
         return self._resolve(path, alias)
 
-    def exists(self, path: str | None = None) -> bool:
+    def exists(self, path: PathLike | None = None) -> bool:
         """Whether there is a file with this id or at this path that is not deleted."""
         try:
             return self._resolve(path)["deletedAt"] is None
         except NotFoundError:
             return False
 
-    def versions(self, path: str | None = None) -> FileDicts:
+    def versions(self, path: PathLike | None = None) -> FileDicts:
         """All versions of one file that are kept, the oldest first."""
         if self._file_id is not None and path is None:
             record = self._core.get(self._file_id)
@@ -483,7 +500,7 @@ class FileBuilder:
 
     def download(
         self,
-        pattern: str | None = None,
+        pattern: PathLike | None = None,
         *,
         to: PathLike | IO[bytes] | None = None,
         alias: str | None = None,
@@ -496,8 +513,9 @@ class FileBuilder:
         pattern: the file's path, or a pattern as of list(): then all that match, as a list of
             paths; `to` is their folder, made when missing. tree keeps their folders below it.
         to (or dest_path): a path, a folder, or an object with write(). Unless told, the file's
-            own name in the working directory. A path is replaced whole or, with overwrite=False,
-            refused with ExistsError.
+            own name in the working directory; a file there that has the same bytes already is
+            left as it is.
+        overwrite: a file that is in the way is replaced, whole; with False, ExistsError.
         alias: the version with this alias.
 
         Raises ChecksumError when the stored bytes changed; nothing is left at `to` then. To an
@@ -516,6 +534,10 @@ class FileBuilder:
         else:
             prefix, label = self._path(pattern)
             where = {"prefix": prefix, "filename": label, "alias": alias}
+        if to is None and overwrite:
+            there = _same_here(self._resolve(pattern, alias))
+            if there is not None:
+                return there
         return self._core.download(
             destination=to,
             refuse_existing=not overwrite,
@@ -524,7 +546,7 @@ class FileBuilder:
         )
 
     def _download_all(
-        self, pattern: str | None, to: Any, overwrite: bool, tree: bool, progress: Any
+        self, pattern: PathLike | None, to: Any, overwrite: bool, tree: bool, progress: Any
     ) -> Any:
         found = self._matches(pattern)
         folder = os.fspath(to) if to is not None else "."
@@ -538,6 +560,8 @@ class FileBuilder:
                 )
             places[place] = file
         for place, file in places.items():
+            if to is None and overwrite and not tree and _same_here(file) is not None:
+                continue
             os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
             self._core.download(
                 id=file["id"],
@@ -547,13 +571,14 @@ class FileBuilder:
             )
         return list(places)
 
-    def _matches(self, pattern: str | None) -> FileDicts:
+    def _matches(self, pattern: PathLike | None) -> FileDicts:
         found = self.list(pattern)
         if not found:
-            raise NotFoundError(f"no file matches {pattern or self._first!r}: see files().list()")
+            wanted = os.fspath(pattern or self._first or "")
+            raise NotFoundError(f"no file matches {wanted!r}: see files().list()")
         return found
 
-    def read_bytes(self, path: str | None = None, *, alias: str | None = None) -> bytes:
+    def read_bytes(self, path: PathLike | None = None, *, alias: str | None = None) -> bytes:
         """A file's bytes, checked against its SHA-256."""
         return self._core.read_bytes(self._resolve(path, alias)["id"])
 
@@ -571,7 +596,7 @@ class FileBuilder:
         """Changes the description, tags, bindrs or metadata that files(...) gave of a file."""
         return self._core.update_file(self._resolve()["id"], **self._changes())
 
-    def delete(self, pattern: str | None = None) -> Any:
+    def delete(self, pattern: PathLike | None = None) -> Any:
         """Marks a file as deleted and returns its file object; a pattern deletes all that match
         and returns a list. The bytes stay until gc(): see restore()."""
         if self._file_id is not None and pattern is None:
@@ -580,7 +605,7 @@ class FileBuilder:
             return [self._core.delete(file["id"]) for file in self._matches(pattern)]
         return self._core.delete(self._resolve(pattern)["id"])
 
-    def restore(self, path: str | None = None) -> FileDict:
+    def restore(self, path: PathLike | None = None) -> FileDict:
         """Takes a deletion back: by id, or the last deleted file of this path.
 
         Raises NotFoundError when gc() has freed the bytes.
@@ -594,7 +619,7 @@ class FileBuilder:
             raise NotFoundError(f"no deleted file {_join(prefix, name)!r}")
         return self._core.restore(max(gone, key=lambda file: file["deletedAt"])["id"])
 
-    def alias(self, alias: str, path: str | None = None) -> FileDict:
+    def alias(self, alias: str, path: PathLike | None = None) -> FileDict:
         """Names this version, "best" for example; the name moves here from any other version.
 
         A version with an alias stays, whatever `keep` says.
@@ -603,7 +628,7 @@ class FileBuilder:
         self._core.set_alias(file_id, alias)
         return self._core.get(file_id)
 
-    def remove_alias(self, alias: str, path: str | None = None) -> None:
+    def remove_alias(self, alias: str, path: PathLike | None = None) -> None:
         """Takes a version's alias away."""
         record = self._resolve(path)
         self._core.remove_alias(record["path"], record["filename"], alias)
@@ -613,12 +638,12 @@ class FilesAccessor(FileBuilder):
     """experiment.files: a FileBuilder without any options, and the function that makes others."""
 
     def __call__(
-        self, file_path: PathLike | None = None, prefix: str | None = None, **options: Any
+        self, file_path: PathLike | None = None, prefix: PathLike | None = None, **options: Any
     ) -> FileBuilder:
         """A FileBuilder; see there for the options."""
         return FileBuilder(self._experiment, file_path, prefix, **options)
 
-    def read_text(self, path: str, encoding: str = "utf-8") -> str:  # type: ignore[override]
+    def read_text(self, path: PathLike, encoding: str = "utf-8") -> str:  # type: ignore[override]
         """The text of the file at this path, checked against its SHA-256."""
         return self.read_bytes(path).decode(encoding)
 
@@ -633,6 +658,21 @@ class BindrsBuilder:
     def list(self) -> FileDicts:
         """Files whose bindrs have this name."""
         return self._experiment._core.list(bindr=self._name)
+
+
+def _same_here(file: FileDict) -> str | None:
+    """The path of a file in the working directory that has this file's name and bytes."""
+    name: str = file["filename"]
+    if file["deletedAt"] is not None or file["damaged"]:
+        return None
+    try:
+        status = os.lstat(name)
+        if not stat.S_ISREG(status.st_mode) or status.st_size != file["sizeBytes"]:
+            return None
+        same = verify_checksum(name, file["checksum"])
+    except OSError:  # whatever is wrong with it, the download tells
+        return None
+    return name if same else None
 
 
 def compute_sha256(file_path: PathLike) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LogLevel(Enum):
-    """The five levels."""
+    """The five levels. "warning" is taken for "warn", too, and stored as that."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -28,12 +28,14 @@ class LogLevel(Enum):
         """The level in lower case; InvalidInputError (a ValueError) when there is no such."""
         if isinstance(level, LogLevel):
             return str(level.value)
-        if isinstance(level, str) and level.lower() in _LEVELS:
-            return level.lower()
+        name = _ALIASES.get(level.lower(), level.lower()) if isinstance(level, str) else level
+        if name in _LEVELS:
+            return name
         raise InvalidInputError(f"no log level {level!r}; there are {', '.join(_LEVELS)}")
 
 
 _LEVELS = tuple(level.value for level in LogLevel)
+_ALIASES = {"warning": "warn"}
 
 
 def write(
@@ -49,7 +51,8 @@ def write(
 
 
 class LogBuilder:
-    """Writes at a level: .debug, .info, .warn, .error, .fatal; each takes more fields by name."""
+    """Writes at a level: .debug, .info, .warn (or .warning), .error, .fatal; each takes more fields
+    by name."""
 
     def __init__(self, experiment: Experiment, metadata: dict[str, Any] | None = None) -> None:
         self._experiment = experiment
@@ -70,6 +73,8 @@ class LogBuilder:
     def warn(self, message: str, **extra: Any) -> None:
         """What may be wrong."""
         self._write("warn", message, extra)
+
+    warning = warn
 
     def error(self, message: str, **extra: Any) -> None:
         """What went wrong."""

@@ -66,8 +66,13 @@ class MetricBuilder(_core.Series):
         }
 
     def stats(self) -> dict[str, Any]:
-        """Name, description, tags, metadata, the number of points and times of this metric."""
-        return _stats(self.info())
+        """Name, description, tags, metadata, the number of points and times of this metric.
+
+        "fields" has {"last", "min", "max", "mean"} of each field; the latter three are of its
+        finite numbers, None when there is none. Reads all points.
+        """
+        info, fields = self.summary()
+        return {**_stats(info), "fields": fields}
 
     def list_all(self) -> list[dict[str, Any]]:
         """A summary of every metric of the experiment."""

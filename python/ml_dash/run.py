@@ -31,7 +31,7 @@ class RUN:
     user: str | None = None
     """Owner; unless set: ML_DASH_USER, USER."""
     project: str = "{user}/scratch"
-    prefix: str | None = None
+    prefix: str | os.PathLike[str] | None = None
     """Unless set: ML_DASH_PREFIX, or a prefix of project, date, script and time."""
     job_name: str = "{now:%H.%M.%S}/{job_counter:03d}"
     entry: str | None = None
@@ -127,9 +127,10 @@ class RunManager:
         """Ends the run as COMPLETED; ending twice is fine, the first counts."""
         self._experiment._close("COMPLETED")
 
-    def fail(self) -> None:
-        """Ends the run as FAILED."""
-        self._experiment._close("FAILED")
+    def fail(self, error: BaseException | str | None = None) -> None:
+        """Ends the run as FAILED. error: why, an exception or a text; kept as one line of at most
+        4 kB, see Experiment.error."""
+        self._experiment._close("FAILED", error)
 
     def cancel(self) -> None:
         """Ends the run as CANCELLED."""
@@ -144,13 +145,11 @@ class RunManager:
             self._experiment._close(outcome)
             return
         try:
-            self._experiment._close(outcome)
+            self._experiment._close(outcome, value)
         except Exception as error:  # the body's exception is the one to see
-            message = f"ml_dash: ending the run failed, too: {error}"
-            if hasattr(value, "add_note"):
-                value.add_note(message)
-            else:
-                print(message, file=sys.stderr)
+            message = f"ending the run failed, too: {_lifecycle.text_of(error)}"
+            for note in (message, *getattr(error, "__notes__", ())):
+                _lifecycle.add_note(value, note)
 
     def __call__(self, function: Function) -> Function:
         """Decorator: each call is a run; the function gets the experiment as first argument."""
@@ -201,7 +200,7 @@ class RunManager:
             "id": self._run_id,
         }
 
-    def _expand(self, what: str, template: str | None) -> str | None:
+    def _expand(self, what: str, template: str | os.PathLike[str] | None) -> str | None:
         if self._experiment._is_open:
             raise ExperimentError(f"the {what} cannot change now: set it before the run starts")
         return None if template is None else templates.expand(template, self._values())
@@ -214,7 +213,7 @@ class RunManager:
         return self._experiment.folder
 
     @folder.setter
-    def folder(self, value: str | None) -> None:
+    def folder(self, value: str | os.PathLike[str] | None) -> None:
         self._experiment.folder = self._expand("folder", value)
 
     @property
@@ -224,7 +223,7 @@ class RunManager:
         return self._experiment.prefix
 
     @prefix.setter
-    def prefix(self, value: str) -> None:
+    def prefix(self, value: str | os.PathLike[str]) -> None:
         expanded = self._expand("prefix", value)
         assert expanded is not None
         self._experiment._set_prefix(expanded)

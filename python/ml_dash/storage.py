@@ -16,7 +16,7 @@ TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from .files import FileDict, FileDicts
+    from .files import FileDict, FileDicts, PathLike
 
     Data = dict[str, Any]
 
@@ -103,9 +103,9 @@ class LocalStorage:
         project: str,
         experiment: str,
         folder: str | None = None,
-        file_path: str = "",
-        prefix: str = "",
-        filename: str = "",
+        file_path: PathLike = "",
+        prefix: PathLike = "",
+        filename: PathLike = "",
         description: str | None = None,
         tags: list[str] | None = None,
         metadata: Data | None = None,
@@ -128,14 +128,14 @@ class LocalStorage:
         self,
         project: str,
         experiment: str,
-        prefix: str | None = None,
+        prefix: PathLike | None = None,
         tags: list[str] | None = None,
     ) -> FileDicts:
         """File objects in a prefix or below it, with any of the tags."""
         return self._experiment(project, experiment).files.list(prefix=prefix, tags=tags)
 
     def read_file(
-        self, project: str, experiment: str, file_id: str, dest_path: str | None = None
+        self, project: str, experiment: str, file_id: str, dest_path: PathLike | None = None
     ) -> str:
         """Copies a file out, checked; returns its path."""
         files = self._experiment(project, experiment).files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from .exceptions import InvalidInputError
@@ -11,12 +12,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def expand(template: str, values: Mapping[str, Any]) -> str:
+def text_of(path: str | os.PathLike[str] | None) -> str | None:
+    """A path as text; anything else, also None, as it is."""
+    return os.fspath(path) if isinstance(path, os.PathLike) else path
+
+
+def expand(template: str | os.PathLike[str], values: Mapping[str, Any]) -> str:
     """Replaces each {key} or {key:format} by its value; "{{" and "}}" are braces.
 
     Only the keys of `values` exist: a template never reaches attributes of objects.
     Raises InvalidInputError for another key, and for a brace without its partner.
     """
+    template = os.fspath(template)
     if "{" not in template and "}" not in template:
         return template
     parts: list[str] = []

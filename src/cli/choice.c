@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/glob.h"
-#include "cli/text.h"
+#include "cli/records.h"
 
 static void chosen_free(struct chosen *file)
 {
@@ -100,6 +100,47 @@ static enum cli_exit try_id(bool *out_found, struct choice *choice, mld_experime
     return code;
 }
 
+static void free_texts(char **texts, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(texts[i]);
+    free(texts);
+}
+
+/* Says that there is no such file, and which name is most like it: of a path among paths, of a
+ * name among names. Without memory, only the former. */
+static enum cli_exit no_file(mld_experiment *experiment, const char *word, const char *name)
+{
+    struct mld_file_list *list = NULL;
+    char **names = NULL;
+    size_t count = 0;
+    const char *nearest = NULL;
+    bool whole = strchr(name, '/') != NULL;
+    if (mld_file_list(&list, experiment, NULL) == MLD_OK)
+        names = calloc(list->count + 1, sizeof(*names));
+    for (size_t i = 0; names && i < list->count; i++) {
+        struct buf path;
+        buf_init(&path, CLI_MAX_OUTPUT_BYTES);
+        if (whole)
+            records_put_path(&path, &list->files[i]);
+        else
+            buf_puts(&path, list->files[i].filename);
+        names[count] = buf_steal(&path);
+        count += names[count] != NULL;
+        buf_free(&path);
+    }
+    if (names)
+        nearest = cli_nearest(name + (name[0] == '/'), (const char *const *)names, count,
+                              sizeof(names[0]));
+    if (nearest)
+        cli_message("there is no file '%s': did you mean '%s'?", word, nearest);
+    else
+        cli_message("there is no file '%s': `ml-dash list` shows what there is", word);
+    free_texts(names, count);
+    mld_file_list_free(list);
+    return CLI_FAILURE;
+}
+
 /* The only prefix in which a name occurs, when it does not in the root. */
 static enum cli_exit find_prefix(char **out, mld_experiment *experiment, const char *filename,
                                  const char *word)
@@ -122,8 +163,7 @@ static enum cli_exit find_prefix(char **out, mld_experiment *experiment, const c
             break;
     }
     if (found == 0) {
-        cli_message("there is no file '%s': `ml-dash list` shows what there is", word);
-        code = CLI_FAILURE;
+        code = no_file(experiment, word, filename);
     } else if (found > 1) {
         code = cli_usage("%zu files are named '%s': name one with its prefix", found, filename);
     } else if (!*out) {
@@ -152,7 +192,12 @@ static enum cli_exit add_name(struct choice *choice, mld_experiment *experiment,
     }
     if (code == CLI_OK) {
         enum mld_error error = mld_file_find(&file, experiment, prefix, filename, alias);
-        code = error == MLD_OK ? add(choice, file, alias, false, false) : cli_fail(error);
+        if (error == MLD_OK)
+            code = add(choice, file, alias, false, false);
+        else if (error == MLD_ENOTFOUND && !alias)
+            code = no_file(experiment, word, word);
+        else
+            code = cli_fail(error);
     }
     mld_file_free(file);
     free(prefix);
@@ -229,9 +274,7 @@ static enum cli_exit check_targets(const struct choice *choice)
             code =
                 cli_usage("several files would become '%s': download them one by one", targets[i]);
     }
-    for (size_t i = 0; i < choice->count; i++)
-        free(targets[i]);
-    free(targets);
+    free_texts(targets, choice->count);
     buf_free(&target);
     return code;
 }

@@ -84,7 +84,7 @@ bool cli_colour(void)
     return isatty(STDOUT_FILENO) && terminal && strcmp(terminal, "dumb") != 0;
 }
 
-#define NEAREST_MAX_LETTERS 32
+#define NEAREST_MAX_LETTERS 96
 
 /* Letters to insert, remove or replace to make `b` of `a`; both are short. */
 static size_t edit_distance(const char *a, const char *b)
@@ -118,8 +118,9 @@ const char *cli_nearest(const char *word, const char *const *first, size_t count
         return NULL;
     for (size_t i = 0; i < count; i++) {
         const char *const *name = (const char *const *)((const char *)first + i * stride);
-        if (strlen(*name) > NEAREST_MAX_LETTERS)
-            continue;
+        size_t name_len = strlen(*name);
+        if (name_len > NEAREST_MAX_LETTERS || name_len + best <= len || len + best <= name_len)
+            continue; /* nothing that long or short can be near enough */
         size_t distance = edit_distance(word, *name);
         if (distance < best) {
             best = distance;

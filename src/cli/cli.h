@@ -38,6 +38,9 @@ enum cli_exit cmd_gc(int argc, char **argv);
 enum cli_exit cmd_serve(int argc, char **argv);
 enum cli_exit cmd_version(int argc, char **argv);
 enum cli_exit cmd_sync(int argc, char **argv);
+enum cli_exit cmd_login(int argc, char **argv);
+enum cli_exit cmd_logout(int argc, char **argv);
+enum cli_exit cmd_whoami(int argc, char **argv);
 /* With MLDASH_HAVE_SERVER. */
 enum cli_exit cmd_user(int argc, char **argv);
 enum cli_exit cmd_token(int argc, char **argv);

@@ -77,13 +77,10 @@ static enum cli_exit gc_one(struct gc *gc, const char *dir)
 static enum cli_exit gc_target(struct gc *gc, const char *word)
 {
     struct target target;
-    enum cli_exit code = target_find(&target, word);
-    if (code == CLI_OK && target.only) {
-        code = gc_one(gc, target.only);
-    } else if (code == CLI_OK) {
-        for (size_t i = 0; i < target.folders->count; i++)
-            code = cli_worse(code, gc_one(gc, target.folders->paths[i]));
-    }
+    enum cli_exit code = target_find(&target, word, TARGET_MANY);
+    bool found = code == CLI_OK;
+    for (size_t i = 0; i < target.count && found; i++)
+        code = cli_worse(code, gc_one(gc, target.paths[i]));
     target_free(&target);
     return code;
 }
@@ -120,7 +117,7 @@ enum cli_exit cmd_gc(int argc, char **argv)
         "gc [OPTIONS] [DIR...]",
         "Frees the bytes of deleted files, of versions that were replaced, and of saves that were\n"
         "never finished. Experiments that are being written may be named, too.\n"
-        "A root stands for all experiments below it.\n" TARGET_HELP,
+        "A root or project stands for all its experiments.\n" TARGET_HELP,
         options,
         0,
         SIZE_MAX,

@@ -150,42 +150,73 @@ static void add_experiment(struct text_table *table, struct buf *cell,
 }
 
 /* A folder that cannot be opened is reported, and the others are listed. */
-static enum cli_exit list_experiments(struct buf *out, const struct target *target, bool json)
+static enum cli_exit list_json(struct buf *out, const struct target *target)
+{
+    enum cli_exit code = CLI_OK;
+    bool first = true;
+    buf_puts(out, "{\"experiments\":[");
+    for (size_t i = 0; i < target->count; i++) {
+        mld_experiment *experiment = NULL;
+        struct mld_experiment_info *info = NULL;
+        enum mld_error error = target_open(&experiment, &info, target->paths[i]);
+        if (error != MLD_OK) {
+            code = cli_worse(code, cli_fail(error));
+            continue;
+        }
+        if (!first)
+            buf_putc(out, ',');
+        first = false;
+        records_put_experiment(out, info);
+        mld_experiment_info_free(info);
+        mld_experiment_close(experiment);
+    }
+    buf_puts(out, "]}\n");
+    return code;
+}
+
+static enum cli_exit list_table(struct buf *out, const char *const *paths, size_t count)
 {
     static const char *const headers[] = {"EXPERIMENT", "STATUS", "STARTED", ">TOOK",
                                           ">METRICS",   ">FILES", ">SIZE",   "TAGS"};
     struct text_table table;
     struct buf cell;
     enum cli_exit code = CLI_OK;
-    bool first = true;
     buf_init(&cell, CLI_MAX_OUTPUT_BYTES);
     text_table_init(&table, headers, sizeof(headers) / sizeof(headers[0]));
-    if (json)
-        buf_puts(out, "{\"experiments\":[");
-    for (size_t i = 0; i < target->folders->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         mld_experiment *experiment = NULL;
         struct mld_experiment_info *info = NULL;
-        enum mld_error error = target_open(&experiment, &info, target->folders->paths[i]);
+        enum mld_error error = target_open(&experiment, &info, paths[i]);
         if (error != MLD_OK) {
             code = cli_worse(code, cli_fail(error));
             continue;
         }
-        if (json && !first)
-            buf_putc(out, ',');
-        if (json)
-            records_put_experiment(out, info);
-        else
-            add_experiment(&table, &cell, info);
-        first = false;
+        add_experiment(&table, &cell, info);
         mld_experiment_info_free(info);
         mld_experiment_close(experiment);
     }
-    if (json)
-        buf_puts(out, "]}\n");
-    else if (!first)
+    if (table.count)
         text_table_put(out, &table, "", cli_colour());
     text_table_free(&table);
     buf_free(&cell);
+    return code;
+}
+
+/* A table for each root, under its name when there are two. */
+static enum cli_exit list_tables(struct buf *out, const struct target *target)
+{
+    enum cli_exit code = CLI_OK;
+    for (size_t i = 0; i < target->n_roots; i++) {
+        const struct target_root *root = &target->roots[i];
+        if (root->count == 0)
+            continue;
+        if (root->count < target->count) {
+            buf_puts(out, out->len ? "\n" : "");
+            text_put_style(out, cli_colour(), TEXT_BOLD, root->path);
+            buf_puts(out, ":\n");
+        }
+        code = cli_worse(code, list_table(out, target->paths + root->first, root->count));
+    }
     return code;
 }
 
@@ -194,12 +225,13 @@ static enum cli_exit list(const struct cli_texts *operands, const struct list_op
     struct target target;
     struct buf out;
     buf_init(&out, CLI_MAX_OUTPUT_BYTES);
-    enum cli_exit code = target_find(&target, operands->count ? operands->items[0] : NULL);
+    const char *word = operands->count ? operands->items[0] : NULL;
+    enum cli_exit code = target_find(&target, word, TARGET_MANY);
     if (code == CLI_OK) {
-        if (target.is_experiment || target.only || wants_files(o))
+        if (target.is_experiment || wants_files(o))
             code = list_files(&out, &target, o);
         else
-            code = list_experiments(&out, &target, o->json);
+            code = o->json ? list_json(&out, &target) : list_tables(&out, &target);
         code = cli_worse(code, cli_print(&out));
     }
     target_free(&target);
@@ -223,9 +255,10 @@ enum cli_exit cmd_list(int argc, char **argv)
         {0},
     };
     const struct cli_usage usage = {
-        "list [OPTIONS] [ROOT|DIR]",
-        "Lists the experiments below ROOT, or the files of one experiment: of DIR, or whenever an\n"
-        "option that chooses files is given.\n" TARGET_HELP,
+        "list [OPTIONS] [ROOT|PROJECT|DIR]",
+        "Lists the experiments below ROOT or of PROJECT (or any folder of them), or the files of\n"
+        "one experiment: of DIR, or whenever an option that chooses files is given. Without an\n"
+        "argument, all that is below .ml-dash and .dash.\n" TARGET_HELP,
         options,
         0,
         1,

@@ -60,7 +60,7 @@ static enum cli_exit greet(const struct serve *serve, const char *address, bool 
         buf_puts(&out, "\nThe folder is new. Make a user and a token, then tell clients:\n"
                        "  ml-dash user create NAME --admin --data ");
         text_put(&out, serve->server.data_dir);
-        buf_puts(&out, "\n  ml-dash token create --user NAME --data ");
+        buf_puts(&out, "\n  ml-dash token create NAME --data ");
         text_put(&out, serve->server.data_dir);
         buf_puts(&out, "\nor sign in from a client with `ml-dash login ");
         text_put(&out, serve->server.public_url ? serve->server.public_url : address);

@@ -110,7 +110,7 @@ enum cli_exit cmd_show(int argc, char **argv)
     const struct cli_usage usage = {
         "show [OPTIONS] [DIR]",
         "Shows one experiment: status, parameters, metrics, tracks, the end of the log, files.\n"
-        "Without DIR, the only experiment below .ml-dash (or .dash).\n" TARGET_HELP,
+        "Without DIR, the only experiment below .ml-dash and .dash.\n" TARGET_HELP,
         options,
         0,
         1,

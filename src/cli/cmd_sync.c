@@ -167,13 +167,10 @@ static enum cli_exit sync_one(struct sync_command *c, const char *folder, bool s
 static enum cli_exit sync_target(struct sync_command *c, const char *word, bool say)
 {
     struct target target;
-    enum cli_exit code = target_find(&target, word);
-    if (code == CLI_OK && target.only != NULL) {
-        code = sync_one(c, target.only, say);
-    } else if (code == CLI_OK) {
-        for (size_t i = 0; i < target.folders->count && code != CLI_INTERRUPTED; i++)
-            code = cli_worse(code, sync_one(c, target.folders->paths[i], say));
-    }
+    enum cli_exit code = target_find(&target, word, TARGET_MANY);
+    bool found = code == CLI_OK;
+    for (size_t i = 0; i < target.count && found && code != CLI_INTERRUPTED; i++)
+        code = cli_worse(code, sync_one(c, target.paths[i], say));
     target_free(&target);
     return code;
 }

@@ -97,15 +97,12 @@ out:
 static enum cli_exit verify_target(struct verify *v, const char *word)
 {
     struct target target;
-    enum cli_exit code = target_find(&target, word);
-    if (code == CLI_OK && target.only) {
-        code = verify_one(v, target.only);
-    } else if (code == CLI_OK) {
-        for (size_t i = 0; i < target.folders->count; i++) {
-            code = cli_worse(code, verify_one(v, target.folders->paths[i]));
-            if (!v->json)
-                code = cli_worse(code, cli_print(&v->out)); /* as it goes */
-        }
+    enum cli_exit code = target_find(&target, word, TARGET_MANY);
+    bool found = code == CLI_OK;
+    for (size_t i = 0; i < target.count && found; i++) {
+        code = cli_worse(code, verify_one(v, target.paths[i]));
+        if (!v->json)
+            code = cli_worse(code, cli_print(&v->out)); /* as it goes */
     }
     target_free(&target);
     return code;
@@ -138,7 +135,8 @@ enum cli_exit cmd_verify(int argc, char **argv)
     const struct cli_usage usage = {
         "verify [OPTIONS] [DIR...]",
         "Checks every record, line and stored byte against its checksum, and changes nothing.\n"
-        "A root stands for all experiments below it. The exit code is 1 when anything is lost\n"
+        "A root or project stands for all its experiments. The exit code is 1 when anything is "
+        "lost\n"
         "or changed.\n" TARGET_HELP,
         options,
         0,

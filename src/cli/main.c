@@ -11,12 +11,15 @@ static const struct cli_command commands[] = {
     {"verify", "check every stored byte and line", cmd_verify},
     {"gc", "free what deleted and replaced files still use", cmd_gc},
     {"sync", "send experiments to a server", cmd_sync},
+    {"login", "log in to a server", cmd_login},
+    {"logout", "log out again, and revoke the token", cmd_logout},
+    {"whoami", "who one is at the server", cmd_whoami},
+    {"serve", "keep experiments for a team, over HTTP", cmd_serve},
 #ifdef MLDASH_HAVE_SERVER
     {"user", "the server's users", cmd_user},
     {"token", "tokens for the server's users", cmd_token},
     {"namespace", "the server's namespaces and their members", cmd_namespace},
 #endif
-    {"serve", "keep experiments for a team, over HTTP", cmd_serve},
     {"version", "print the version", cmd_version},
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -1,6 +1,10 @@
 /* no_server.c: what the server's commands say when it was built without. */
 #include "cli/cli.h"
 
+#ifndef MLDASH_MISSING /* names of libraries, set by the build */
+#define MLDASH_MISSING ""
+#endif
+
 enum cli_exit cmd_serve(int argc, char **argv)
 {
     (void)argc;

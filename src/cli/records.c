@@ -62,6 +62,7 @@ void records_put_experiment(struct buf *out, const struct mld_experiment_info *i
     put_string(out, "createdAt", info->created_at);
     put_string(out, "startedAt", info->started_at);
     put_string(out, "endedAt", info->ended_at);
+    put_string(out, "error", info->error);
     put_count(out, "totalFiles", info->n_files);
     put_count(out, "totalBytes", info->file_bytes);
     put_count(out, "totalMetrics", info->n_metrics);

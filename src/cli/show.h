@@ -3,7 +3,7 @@
 #define CLI_SHOW_H
 
 #include "cli/cli.h"
-#include "cli/metric.h"
+#include "run/metric.h"
 
 struct show {
     mld_experiment *experiment;

@@ -27,6 +27,7 @@ static void json_field(struct buf *out, const struct metric_field *field)
     records_put_json(out, "last", field->last);
     json_number_or_null(out, "min", field->low);
     json_number_or_null(out, "max", field->high);
+    json_number_or_null(out, "mean", metric_mean(field));
     buf_putc(out, '}');
 }
 

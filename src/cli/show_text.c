@@ -71,6 +71,17 @@ static void put_fact(struct show *s, const char *name, const char *value, enum t
     buf_putc(&s->out, '\n');
 }
 
+/* A text that may come from anywhere; nothing for none. */
+static void put_named(struct show *s, struct buf *cell, const char *name, const char *text,
+                      enum text_style style)
+{
+    if (!text || !*text)
+        return;
+    buf_clear(cell);
+    text_put(cell, text);
+    put_fact(s, name, buf_text(cell), style);
+}
+
 static void put_tags(struct show *s, struct buf *cell, const char *name, const char *const *items,
                      size_t count)
 {
@@ -108,17 +119,12 @@ static void put_head(struct show *s)
     buf_putc(&s->out, '\n');
     const char *status = records_status(info, &style);
     put_fact(s, "status", status, style);
+    put_named(s, &cell, "error", info->error, TEXT_RED);
     put_time(s, &cell, "created", info->created_at);
     put_time(s, &cell, "started", info->started_at);
     put_time(s, &cell, "ended", info->ended_at);
-    buf_clear(&cell);
-    text_put(&cell, info->directory);
-    put_fact(s, "folder", buf_text(&cell), TEXT_PLAIN);
-    if (info->description && *info->description) {
-        buf_clear(&cell);
-        text_put(&cell, info->description);
-        put_fact(s, "description", buf_text(&cell), TEXT_PLAIN);
-    }
+    put_named(s, &cell, "folder", info->directory, TEXT_PLAIN);
+    put_named(s, &cell, "description", info->description, TEXT_PLAIN);
     put_tags(s, &cell, "tags", info->tags, info->n_tags);
     put_tags(s, &cell, "bindrs", info->bindrs, info->n_bindrs);
     if (info->metadata_json) {

@@ -6,21 +6,32 @@
 
 #include "cli/cli.h"
 
-/* What a word may be: a path to a root or to an experiment's folder, or an experiment's name
- * ("project/name", or its last part) below .ml-dash or .dash. NULL: that root. */
-#define TARGET_HELP                                                                         \
-    "DIR is an experiment's folder, or its name below .ml-dash (or .dash) in the working\n" \
+/* What a word may be: a path to a root or to an experiment's folder; or, below .ml-dash and .dash,
+ * an experiment's name ("project/name", or its last part), or a folder with experiments
+ * ("project"). NULL: those two roots. */
+#define TARGET_HELP                                                                       \
+    "DIR is an experiment's folder, or its name below .ml-dash or .dash in the working\n" \
     "directory: \"project/name\", or just \"name\".\n"
+#define TARGET_MAX_ROOTS 2
 
+struct target_root {
+    const char *path; /* borrowed from the caller, or constant */
+    struct mld_folders *folders;
+    size_t first, count; /* those of the target's paths that are below it */
+};
 struct target {
-    struct mld_folders *folders; /* at least one, by path */
-    const char *root;            /* what was searched; borrowed from the caller or constant */
-    bool is_experiment;          /* `root` is an experiment's folder itself */
-    const char *only;            /* the folder meant when a name meant one of several, else NULL */
+    const char **paths; /* at least one, in order; borrowed from the roots' folders */
+    size_t count;
+    bool is_experiment; /* the one path was meant: the word is its folder or its name */
+    struct target_root roots[TARGET_MAX_ROOTS];
+    size_t n_roots;
+    size_t n_all; /* experiments below the roots */
 };
 
+/* What "digits" means first, where that is both a project and an experiment of another one. */
+enum target_kind { TARGET_ONE, TARGET_MANY };
 /* Finds them; target_free in either case. Anything but CLI_OK: the message was printed. */
-enum cli_exit target_find(struct target *out, const char *word);
+enum cli_exit target_find(struct target *out, const char *word, enum target_kind kind);
 void target_free(struct target *target);
 /* The one folder that the target is, else CLI_USAGE with a message that names some. Borrowed. */
 enum cli_exit target_one(const char **out_dir, const struct target *target);

@@ -42,11 +42,15 @@ static enum mld_error check_tokens(const struct meta_doc *doc)
 static enum mld_error check_doc(const struct meta_write *w)
 {
     const struct meta_doc *doc = &w->doc;
+    if (w->op != META_INSERT && w->op != META_REPLACE && w->op != META_DELETE)
+        return error_set(MLD_EINVALID, "there is no write of kind %d", (int)w->op);
     enum mld_error error = check_name("partition", doc->partition);
     if (error == MLD_OK)
         error = check_name("id", doc->id);
     if (error != MLD_OK || w->op == META_DELETE)
         return error;
+    if ((doc->text == NULL && doc->text_len > 0) || (doc->data == NULL && doc->data_len > 0))
+        return error_set(MLD_EINVALID, "document '%.100s' has a length without bytes", doc->id);
     if (doc->text_len > META_MAX_BODY_BYTES || doc->data_len > META_MAX_BODY_BYTES)
         return error_set(MLD_EINVALID, "document '%.100s' is larger than %u bytes", doc->id,
                          META_MAX_BODY_BYTES);
@@ -89,11 +93,9 @@ static enum mld_error check_writes(const struct meta_write *writes, size_t n)
 enum mld_error meta_write(struct meta *m, struct meta_write *writes, size_t n)
 {
     enum mld_error error = check_writes(writes, n);
-    if (error != MLD_OK || n == 0)
-        return error;
-    for (size_t i = 0; i < n; i++)
-        writes[i].result = MLD_EUNAVAILABLE;
-    return m->ops->write(m, writes, n);
+    for (size_t i = 0; i < n; i++) /* never what was there: that may have been MLD_OK */
+        writes[i].result = error == MLD_OK ? MLD_EUNAVAILABLE : error;
+    return error != MLD_OK || n == 0 ? error : m->ops->write(m, writes, n);
 }
 
 /* One write; its result with a message. */
@@ -237,4 +239,9 @@ enum mld_error meta_docs_add(struct meta_docs *out, const struct meta_doc *doc)
     copy.tokens = tokens;
     out->docs[out->n++] = copy;
     return MLD_OK;
+}
+
+bool meta_docs_full(const struct meta_docs *docs)
+{
+    return docs->n > 0 && docs->arena.total_bytes >= META_MAX_FIND_BYTES;
 }

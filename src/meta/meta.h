@@ -14,8 +14,10 @@
  * return: they survive the loss of power and, where there are replicas, of a minority of them.
  *
  * Errors of all functions: MLD_EUNAVAILABLE (the store cannot be reached now; of a write it is
- * unknown then whether it happened: reading the document again tells), MLD_EIO, MLD_ENOSPACE,
- * MLD_ENOMEM. Others are named at each function. */
+ * unknown then whether it happened: reading the document again tells), MLD_EIO, MLD_EDAMAGED,
+ * MLD_ENOSPACE, MLD_ENOMEM. Nothing of a write that failed with those is seen; only after MLD_EIO
+ * it may still appear, if the machine or the process ends before the store recovered. Others are
+ * named at each function. */
 #ifndef META_META_H
 #define META_META_H
 
@@ -27,6 +29,7 @@
 #include "base/error.h"
 
 #define META_MAX_FIND 1000
+#define META_MAX_FIND_BYTES (32u << 20) /* of a page, all but its last document */
 #define META_MAX_TOKENS 256
 #define META_MAX_NAME_BYTES 1024 /* of a partition, an id, a token */
 #define META_MAX_BODY_BYTES (8u << 20)
@@ -108,15 +111,18 @@ enum mld_error meta_get(struct meta *m, struct meta_docs *out, const char *parti
  * The order of the result is that of `ids`. */
 enum mld_error meta_get_many(struct meta *m, struct meta_docs *out, const char *partition,
                              const char *const *ids, size_t n);
-/* Reads a page of a range; MLD_EINVALID for a range without partition, token or limit. Within one
- * page each document is whole; a document changed between two pages may be seen twice or not. */
+/* Reads a page of a range; MLD_EINVALID for a range without partition, token or limit. A page ends
+ * before its limit, with `more`, when its documents are about META_MAX_FIND_BYTES; the first is
+ * always there. Within one page each document is whole; a document changed between two pages may be
+ * seen twice or not. */
 enum mld_error meta_find(struct meta *m, struct meta_docs *out, const struct meta_range *range);
-/* Counts the range's documents, at most `max` of them (time grows with what is counted). */
+/* Counts the range's documents that are behind its cursor, at most `max` of them (time grows with
+ * what is counted). The limit is not looked at. */
 enum mld_error meta_count(struct meta *m, uint64_t *out, const struct meta_range *range,
                           uint64_t max);
 
-/* Whether the store answers: MLD_OK, or an error whose message says what is wrong. Quick (a second
- * at most). */
+/* Whether the store answers, and the last write of all could be kept: MLD_OK, or an error whose
+ * message says what is wrong. Quick (a second at most). */
 enum mld_error meta_health(struct meta *m);
 /* "sqlite", "mongodb", "memory". */
 const char *meta_kind(const struct meta *m);
@@ -129,7 +135,12 @@ void meta_close(struct meta *m);
 enum mld_error meta_memory_open(struct meta **out);
 /* SQLite (meta_sqlite.c): one file, made when missing, its directory must exist. Several processes
  * of one machine may open it (the server and the administrator's commands). WAL,
- * synchronous=FULL; one thread writes, and commits what has come together. */
+ * synchronous=FULL; one thread writes, and commits what has come together. Besides its name, those
+ * with "-wal" and "-shm" are its own: never copy, move or delete one of the three while the store
+ * is open, and open none of them in a process that has it open (closing it drops SQLite's locks).
+ * Ignore SIGXFSZ, so that a limit of file sizes is an error. Memory: up to 16 MB of pages for each
+ * of 9 connections. MLD_EFORMAT: another program's database, or another version's; MLD_EACCESS,
+ * MLD_ENOTFOUND (the directory); MLD_EDAMAGED. */
 enum mld_error meta_sqlite_open(struct meta **out, const char *path);
 
 #endif

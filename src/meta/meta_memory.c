@@ -21,21 +21,41 @@ struct memory {
     size_t n_entries, entries_capacity;
 };
 
-/* Makes room for one more element in front of `at`. */
-static void *insert_at(void *array, size_t *n, size_t *capacity, size_t size, size_t at)
+/* The array with a capacity for `more` elements, so that what follows cannot fail half-way; NULL:
+ * out of memory, and nothing has changed. */
+static void *reserve(void *array, size_t n, size_t *capacity, size_t size, size_t more)
 {
-    if (*n == *capacity) {
-        size_t more = *capacity == 0 ? 16 : 2 * *capacity;
-        void *grown = realloc(array, more * size);
-        if (grown == NULL)
-            return NULL;
-        array = grown;
-        *capacity = more;
-    }
+    size_t wanted = *capacity == 0 ? 16 : *capacity;
+    while (wanted < n + more)
+        wanted *= 2;
+    if (wanted == *capacity)
+        return array;
+    void *grown = realloc(array, wanted * size);
+    if (grown != NULL)
+        *capacity = wanted;
+    return grown;
+}
+
+static enum mld_error reserve_both(struct memory *m, size_t more_entries)
+{
+    struct meta_docs *docs = reserve(m->docs, m->n_docs, &m->docs_capacity, sizeof *docs, 1);
+    if (docs != NULL)
+        m->docs = docs;
+    struct entry *entries =
+        reserve(m->entries, m->n_entries, &m->entries_capacity, sizeof *entries, more_entries);
+    if (entries != NULL)
+        m->entries = entries;
+    if (docs == NULL || entries == NULL)
+        return error_set(MLD_ENOMEM, "no memory for another document");
+    return MLD_OK;
+}
+
+/* Shifts what is from `at` on; the capacity is there. */
+static void make_room(void *array, size_t *n, size_t size, size_t at)
+{
     char *place = (char *)array + at * size;
     memmove(place + size, place, (*n - at) * size);
     ++*n;
-    return array;
 }
 
 static void remove_at(void *array, size_t *n, size_t size, size_t at)
@@ -66,7 +86,7 @@ static size_t doc_place(const struct memory *m, const char *partition, const cha
     return low;
 }
 
-/* The first entry not before (partition, token, order, id); with id NULL not before all ids. */
+/* The first entry not before (partition, token, order, id); with id NULL behind all ids. */
 static size_t entry_place(const struct memory *m, const char *partition, const char *token,
                           int64_t order, const char *id)
 {
@@ -80,7 +100,7 @@ static size_t entry_place(const struct memory *m, const char *partition, const c
         if (compared == 0)
             compared = e->doc->order < order ? -1 : e->doc->order > order;
         if (compared == 0)
-            compared = id == NULL ? 1 : strcmp(e->doc->id, id);
+            compared = id == NULL ? -1 : strcmp(e->doc->id, id);
         if (compared < 0)
             low = middle + 1;
         else
@@ -97,18 +117,13 @@ static void drop_entries(struct memory *m, const struct meta_doc *doc)
     }
 }
 
-static enum mld_error add_entries(struct memory *m, const struct meta_doc *doc)
+static void add_entries(struct memory *m, const struct meta_doc *doc)
 {
     for (size_t i = 0; i < doc->n_tokens; i++) {
         size_t at = entry_place(m, doc->partition, doc->tokens[i], doc->order, doc->id);
-        struct entry *entries =
-            insert_at(m->entries, &m->n_entries, &m->entries_capacity, sizeof *m->entries, at);
-        if (entries == NULL)
-            return error_set(MLD_ENOMEM, "no memory for a token");
-        m->entries = entries;
-        entries[at] = (struct entry){doc, doc->tokens[i]};
+        make_room(m->entries, &m->n_entries, sizeof *m->entries, at);
+        m->entries[at] = (struct entry){doc, doc->tokens[i]};
     }
-    return MLD_OK;
 }
 
 /* Puts a copy of the document at its place, instead of the one that is there or in front of it. */
@@ -119,6 +134,8 @@ static enum mld_error put(struct memory *m, size_t at, bool instead, const struc
     struct meta_doc with_revision = *doc;
     with_revision.revision = revision;
     enum mld_error error = meta_docs_add(&copy, &with_revision);
+    if (error == MLD_OK)
+        error = reserve_both(m, doc->n_tokens);
     if (error != MLD_OK) {
         meta_docs_free(&copy);
         return error;
@@ -127,16 +144,11 @@ static enum mld_error put(struct memory *m, size_t at, bool instead, const struc
         drop_entries(m, &m->docs[at].docs[0]);
         meta_docs_free(&m->docs[at]);
     } else {
-        struct meta_docs *docs =
-            insert_at(m->docs, &m->n_docs, &m->docs_capacity, sizeof *m->docs, at);
-        if (docs == NULL) {
-            meta_docs_free(&copy);
-            return error_set(MLD_ENOMEM, "no memory for a document");
-        }
-        m->docs = docs;
+        make_room(m->docs, &m->n_docs, sizeof *m->docs, at);
     }
     m->docs[at] = copy;
-    return add_entries(m, &copy.docs[0]);
+    add_entries(m, &copy.docs[0]);
+    return MLD_OK;
 }
 
 static enum mld_error write_one(struct memory *m, const struct meta_write *w)
@@ -166,7 +178,7 @@ static enum mld_error memory_write(struct meta *base, struct meta_write *writes,
     pthread_mutex_lock(&m->lock);
     for (size_t i = 0; i < n; i++) {
         writes[i].result = write_one(m, &writes[i]);
-        if (writes[i].result == MLD_ENOMEM)
+        if (writes[i].result == MLD_ENOMEM) /* the only failure of this store */
             error = MLD_ENOMEM;
     }
     pthread_mutex_unlock(&m->lock);
@@ -192,8 +204,8 @@ static enum mld_error memory_get_many(struct meta *base, struct meta_docs *out,
 /* [*out_first, *out_end) are the entries of the range behind its cursor. */
 static void bounds(const struct memory *m, const struct meta_range *r, size_t *first, size_t *end)
 {
-    *first = entry_place(m, r->partition, r->token, r->min_order, NULL);
-    *end = entry_place(m, r->partition, r->token, r->max_order, "\xff\xff");
+    *first = entry_place(m, r->partition, r->token, r->min_order, "");
+    *end = entry_place(m, r->partition, r->token, r->max_order, NULL);
     if (r->after.id == NULL)
         return;
     size_t at = entry_place(m, r->partition, r->token, r->after.order, r->after.id);
@@ -218,7 +230,7 @@ static enum mld_error memory_find(struct meta *base, struct meta_docs *out,
     size_t first, end;
     pthread_mutex_lock(&m->lock);
     bounds(m, range, &first, &end);
-    while (error == MLD_OK && first < end && out->n < range->limit) {
+    while (error == MLD_OK && first < end && out->n < range->limit && !meta_docs_full(out)) {
         size_t at = range->descending ? --end : first++;
         error = meta_docs_add(out, m->entries[at].doc);
     }

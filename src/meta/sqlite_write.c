@@ -1,12 +1,8 @@
-/* sqlite_write.c: the writing thread. Callers queue their writes and wait; the thread takes all
- * that came together and commits them as one transaction, so that 64 callers pay for one fsync. A
- * write that does not apply (the id is taken, the revision another) leaves the others alone. When
- * the store itself fails nothing of the group is kept, and all of it fails. */
+/* sqlite_write.c: one write within the transaction that is open. A write that does not apply (the
+ * id is taken, the revision another) changes nothing, so that the others go on. */
 #include <string.h>
 
 #include "meta/sqlite.h"
-
-#define GROUP_MAX_WRITES 8192
 
 /* The document a write is about, as it is now. */
 struct old {
@@ -23,17 +19,26 @@ static enum mld_error run(struct connection *c, sqlite3_stmt *s)
     return MLD_OK;
 }
 
-static enum mld_error run_plain(struct connection *c, enum statement which)
+/* The number of a partition; *out is 0 when it has none yet. */
+static enum mld_error find_partition(struct connection *c, const char *partition, int64_t *out)
 {
-    sqlite3_stmt *s = sqlite_prepare(c, which);
-    enum mld_error error = s == NULL ? sqlite_fail(c, "writing") : run(c, s);
+    sqlite3_stmt *s = sqlite_prepare(c, ST_PARTITION);
+    *out = 0;
+    if (s == NULL)
+        return sqlite_fail(c, "reading");
+    sqlite3_bind_text(s, 1, partition, -1, SQLITE_STATIC);
+    int code = sqlite3_step(s);
+    if (code == SQLITE_ROW)
+        *out = sqlite3_column_int64(s, 0);
+    enum mld_error error =
+        code == SQLITE_ROW || code == SQLITE_DONE ? MLD_OK : sqlite_fail(c, "reading");
     sqlite3_reset(s);
     return error;
 }
 
 static enum mld_error need_partition(struct connection *c, const char *name, int64_t *out)
 {
-    enum mld_error error = sqlite_partition(c, name, out);
+    enum mld_error error = find_partition(c, name, out);
     if (error != MLD_OK || *out != 0)
         return error;
     sqlite3_stmt *s = sqlite_prepare(c, ST_ADD_PARTITION);
@@ -190,24 +195,25 @@ static enum mld_error replace(struct connection *c, struct arena *arena, int64_t
                            : error;
 }
 
-static enum mld_error delete(struct connection *c, int64_t partition, const struct old *old,
-                             const struct meta_doc *doc) {
+static enum mld_error drop(struct connection *c, int64_t partition, const struct old *old,
+                           const struct meta_doc *doc)
+{
     struct meta_doc nothing = {.id = doc->id, .order = old->order};
     sqlite3_stmt *s = sqlite_prepare(c, ST_DELETE);
-    if (s == NULL) return sqlite_fail(c, "writing");
+    if (s == NULL)
+        return sqlite_fail(c, "writing");
     sqlite3_bind_int64(s, 1, old->number);
     enum mld_error error = run(c, s);
     return error == MLD_OK ? change_tokens(c, partition, old, &nothing, "", 0, 0) : error;
 }
 
-/* Sets the write's result. An error is the store's, and ends the group. */
-static enum mld_error do_write(struct connection *c, struct arena *arena, struct meta_write *w)
+enum mld_error sqlite_do_write(struct connection *c, struct arena *arena, struct meta_write *w)
 {
     const struct meta_doc *doc = &w->doc;
     int64_t partition;
     struct old old;
     enum mld_error error = w->op == META_INSERT ? need_partition(c, doc->partition, &partition)
-                                                : sqlite_partition(c, doc->partition, &partition);
+                                                : find_partition(c, doc->partition, &partition);
     if (error == MLD_OK && w->op == META_INSERT)
         return insert(c, arena, partition, w);
     if (error == MLD_OK)
@@ -218,122 +224,10 @@ static enum mld_error do_write(struct connection *c, struct arena *arena, struct
         w->result = w->op == META_DELETE && doc->revision == 0 ? MLD_OK : MLD_ENOTFOUND;
     else if (old.revision != doc->revision && (w->op == META_REPLACE || doc->revision != 0))
         w->result = MLD_ECONFLICT;
-    else {
-        w->result = MLD_OK;
-        return w->op == META_REPLACE ? replace(c, arena, partition, &old, doc)
-                                     : delete (c, partition, &old, doc);
-    }
-    return MLD_OK;
-}
-
-static enum mld_error do_jobs(struct connection *c, struct job *jobs)
-{
-    struct arena arena = {0};
-    enum mld_error error = run_plain(c, ST_BEGIN);
-    for (struct job *job = jobs; error == MLD_OK && job != NULL; job = job->next) {
-        for (size_t i = 0; error == MLD_OK && i < job->n; i++)
-            error = do_write(c, &arena, &job->writes[i]);
-        arena_free(&arena);
-    }
-    if (error == MLD_OK)
-        error = run_plain(c, ST_COMMIT);
-    return error;
-}
-
-static void fail_jobs(struct job *jobs, const struct error_copy *failure)
-{
-    for (struct job *job = jobs; job != NULL; job = job->next) {
-        job->failure = *failure;
-        for (size_t i = 0; i < job->n; i++)
-            job->writes[i].result = failure->code;
-    }
-}
-
-/* One transaction for a list of jobs. After a failure the connection is opened anew before the
- * next: what SQLite has in memory may not be what is on the disk. */
-static void do_group(struct sqlite_store *s, struct job *jobs)
-{
-    enum mld_error error = MLD_OK;
-    if (s->reopen) {
-        sqlite_disconnect(&s->writer);
-        error = sqlite_connect(&s->writer, s->path, false);
-        s->reopen = error != MLD_OK;
-    }
-    if (error == MLD_OK) {
-        error = do_jobs(&s->writer, jobs);
-        s->reopen = error != MLD_OK;
-    }
-    if (error != MLD_OK) {
-        struct error_copy failure;
-        error_save(error, &failure);
-        if (s->writer.db != NULL && !sqlite3_get_autocommit(s->writer.db))
-            run_plain(&s->writer, ST_ROLLBACK);
-        fail_jobs(jobs, &failure);
-    }
-}
-
-/* Takes jobs from the queue, at least one, until they are GROUP_MAX_WRITES writes. With the lock.
- */
-static struct job *take_group(struct sqlite_store *s)
-{
-    struct job *jobs = s->first, *last = NULL;
-    size_t writes = 0;
-    while (s->first != NULL && (last == NULL || writes + s->first->n <= GROUP_MAX_WRITES)) {
-        last = s->first;
-        writes += last->n;
-        s->first = last->next;
-    }
-    if (last != NULL)
-        last->next = NULL;
-    if (s->first == NULL)
-        s->last = NULL;
-    s->queued -= writes;
-    pthread_cond_broadcast(&s->room);
-    return jobs;
-}
-
-void *sqlite_writer_main(void *store)
-{
-    struct sqlite_store *s = store;
-    pthread_mutex_lock(&s->lock);
-    while (s->first != NULL || !s->stopping) {
-        if (s->first == NULL) {
-            pthread_cond_wait(&s->work, &s->lock);
-            continue;
-        }
-        struct job *jobs = take_group(s);
-        pthread_mutex_unlock(&s->lock);
-        do_group(s, jobs);
-        pthread_mutex_lock(&s->lock);
-        while (jobs != NULL) { /* a job is its caller's again once it is done */
-            struct job *next = jobs->next;
-            jobs->done = true;
-            pthread_cond_signal(&jobs->cond);
-            jobs = next;
-        }
-    }
-    pthread_mutex_unlock(&s->lock);
-    return NULL;
-}
-
-enum mld_error sqlite_write(struct meta *m, struct meta_write *writes, size_t n)
-{
-    struct sqlite_store *s = (struct sqlite_store *)m;
-    struct job job = {.writes = writes, .n = n, .failure = {.code = MLD_OK}};
-    pthread_cond_init(&job.cond, NULL);
-    pthread_mutex_lock(&s->lock);
-    while (s->queued + n > SQLITE_MAX_QUEUED)
-        pthread_cond_wait(&s->room, &s->lock);
-    if (s->last == NULL)
-        s->first = &job;
     else
-        s->last->next = &job;
-    s->last = &job;
-    s->queued += n;
-    pthread_cond_signal(&s->work);
-    while (!job.done)
-        pthread_cond_wait(&job.cond, &s->lock);
-    pthread_mutex_unlock(&s->lock);
-    pthread_cond_destroy(&job.cond);
-    return job.failure.code == MLD_OK ? MLD_OK : error_restore(&job.failure);
+        w->result = MLD_OK;
+    if (!old.found || w->result != MLD_OK)
+        return MLD_OK;
+    return w->op == META_REPLACE ? replace(c, arena, partition, &old, doc)
+                                 : drop(c, partition, &old, doc);
 }

@@ -26,5 +26,7 @@ struct meta {
 
 /* Copies a document into the arena of `out` and appends it (for stores). */
 enum mld_error meta_docs_add(struct meta_docs *out, const struct meta_doc *doc);
+/* Whether a page that has another document to come must end here (for finds). */
+bool meta_docs_full(const struct meta_docs *docs);
 
 #endif

@@ -15,6 +15,7 @@
 #include "mldash/file.h"
 #include "run/copy.h"
 #include "run/file_find.h"
+#include "run/stored.h"
 
 #define PATH_MAX_BYTES 16384
 #define READ_BYTES (1u << 20)
@@ -109,6 +110,53 @@ static enum mld_error check_sum(const struct source *s, const char *got)
                      "the stored bytes of %s (id %s) have changed: SHA-256 is %.16s..., recorded "
                      "%.16s...",
                      s->filename, s->id, got, s->checksum);
+}
+
+/* The next older version whose bytes are there, of the right size; NULL: none. Needs the lock. */
+static const struct file_entry *older_with_bytes(struct run *run, const struct file_entry *f)
+{
+    struct stored_result result;
+    struct buf path;
+    bool found = false;
+    buf_init(&path, PATH_MAX_BYTES);
+    while (!found && f != NULL && (f = f->older) != NULL) {
+        if (!state_is_listed(f) || f->deleted_at != NULL || f->damaged)
+            continue;
+        buf_clear(&path);
+        name_file_path(&path, f->path, f->id, f->filename);
+        const struct stored_expected expected = {.path = buf_text(&path),
+                                                 .size_bytes = f->size_bytes};
+        found = stored_check(&result, run->dir_fd, &expected) == MLD_OK && result.intact;
+    }
+    buf_free(&path);
+    return f;
+}
+
+/* True when the newest version of a name was asked for, and found to be damaged. */
+static bool is_damaged_newest(enum mld_error error, const struct source *s,
+                              const struct mld_download_options *o)
+{
+    bool damaged = error == MLD_ECHECKSUM || error == MLD_EDAMAGED;
+    bool newest = o->id == NULL && (o->alias == NULL || strcmp(o->alias, "latest") == 0);
+    return damaged && newest && s->id != NULL;
+}
+
+/* An older one is never given in its place, but the message says that there is one. */
+static enum mld_error name_older(enum mld_error error, const struct source *s, mld_experiment *e)
+{
+    struct error_copy damage;
+    struct run *run;
+    error_save(error, &damage);
+    if (run_enter(&run, e, RUN_READ) != MLD_OK)
+        return error_restore(&damage);
+    const struct file_entry *f = older_with_bytes(run, state_file(&run->state, s->id));
+    if (f == NULL)
+        error_restore(&damage);
+    else
+        error_set(error, "%s; an older version of %s is there: download id %s", damage.message,
+                  s->filename, f->id);
+    run_leave(run);
+    return error;
 }
 
 /* Where a download goes: a folder, open, and a name in it. */
@@ -208,6 +256,21 @@ static char *joined(const char *dir, const char *name)
     return asprintf(&path, "%s%s%s", dir, slash, name) < 0 ? NULL : path;
 }
 
+/* Nothing is left there on error. */
+static enum mld_error put_into_place(struct source *s, struct destination *d,
+                                     const struct mld_download_options *o)
+{
+    struct error_copy copy;
+    enum mld_error error = copy_checked(s, d, o);
+    if (error == MLD_OK)
+        error = fs_rename(d->dir_fd, d->temporary, d->name, !o->refuse_existing);
+    if (error == MLD_OK)
+        return MLD_OK;
+    error_save(error, &copy);
+    fs_unlink(d->dir_fd, d->temporary);
+    return error_restore(&copy);
+}
+
 enum mld_error mld_file_download(char **out_path, mld_experiment *e,
                                  const struct mld_download_options *o)
 {
@@ -226,17 +289,10 @@ enum mld_error mld_file_download(char **out_path, mld_experiment *e,
     if (error == MLD_OK && o->refuse_existing && fs_exists(d.dir_fd, d.name))
         error =
             error_set(MLD_EEXISTS, "%s/%s exists already; name another destination", d.dir, d.name);
-    if (error == MLD_OK) {
-        error = copy_checked(&s, &d, o);
-        if (error == MLD_OK)
-            error = fs_rename(d.dir_fd, d.temporary, d.name, !o->refuse_existing);
-        if (error != MLD_OK) {
-            struct error_copy copy;
-            error_save(error, &copy);
-            fs_unlink(d.dir_fd, d.temporary);
-            error_restore(&copy);
-        }
-    }
+    if (error == MLD_OK)
+        error = put_into_place(&s, &d, o);
+    if (is_damaged_newest(error, &s, o))
+        error = name_older(error, &s, e);
     if (error == MLD_OK && out_path != NULL) {
         *out_path = joined(d.dir, d.name);
         if (*out_path == NULL)

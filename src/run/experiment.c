@@ -10,8 +10,10 @@
 #include "base/fs.h"
 #include "base/name.h"
 #include "run/options.h"
+#include "run/reason.h"
 #include "run/record.h"
 #include "run/registry.h"
+#include "run/retire.h"
 #include "run/run.h"
 #include "run/views.h"
 
@@ -144,6 +146,8 @@ static enum mld_error record_status(struct run *run, enum mld_status status)
     record_begin(line, "status", run_clock(run));
     record_put_text(line, "status", mld_status_name(status));
     record_put_text(line, "at", now);
+    if (status == MLD_FAILED && run->failure != NULL)
+        record_put_text(line, "error", run->failure);
     record_end(line);
     return run_write_record(run, line);
 }
@@ -216,7 +220,8 @@ enum mld_error mld_experiment_open(mld_experiment **out, const struct mld_experi
     if (error == MLD_OK && (o->read_only || o->directory != NULL))
         error = check_exists(buf_text(&place.path));
     if (error == MLD_OK)
-        error = run_acquire(&run, buf_text(&place.path), o->read_only);
+        error = run_acquire(&run, buf_text(&place.path),
+                            o->read_only ? RUN_FOR_READING : RUN_FOR_WRITING);
     if (error == MLD_OK && !o->read_only)
         error = start(run, o, &place);
     if (error == MLD_OK)
@@ -256,6 +261,10 @@ static void keep_first(struct error_copy *first, enum mld_error error)
 enum mld_error run_end_writer(struct run *run, bool owns_status)
 {
     struct error_copy first = {MLD_OK, ""};
+    pthread_mutex_lock(&run->lock);
+    keep_first(&first, run_refresh(run));
+    retire_ask_again(run);
+    pthread_mutex_unlock(&run->lock);
     keep_first(&first, keeper_flush(run->keeper));
     pthread_mutex_lock(&run->lock);
     keep_first(&first, run_refresh(run));
@@ -283,10 +292,9 @@ static enum mld_status worse_of(enum mld_status a, enum mld_status b)
     return a == MLD_CANCELLED || b == MLD_CANCELLED ? MLD_CANCELLED : MLD_COMPLETED;
 }
 
-enum mld_error mld_experiment_end(mld_experiment *e, enum mld_status status)
+/* `reason`: NULL unless FAILED, for a reason that is known. */
+static enum mld_error end_handle(mld_experiment *e, enum mld_status status, const char *reason)
 {
-    if (status != MLD_COMPLETED && status != MLD_FAILED && status != MLD_CANCELLED)
-        return error_set(MLD_EINVALID, "a run ends as COMPLETED, FAILED or CANCELLED");
     if (e->ended || e->read_only)
         return MLD_OK;
     bool inherited = e->generation != run_fork_generation();
@@ -299,9 +307,23 @@ enum mld_error mld_experiment_end(mld_experiment *e, enum mld_status status)
     pthread_mutex_lock(&run->lock);
     e->ended = true;
     run->worst = worse_of(run->worst, status);
+    if (reason != NULL && run->failure == NULL)
+        run->failure = reason_clean(reason);
     bool last = owner ? --run->running == 0 : run->running == 0 && run->handles == 1;
     pthread_mutex_unlock(&run->lock);
     return last ? run_end_writer(run, owner) : keeper_flush(run->keeper);
+}
+
+enum mld_error mld_experiment_end(mld_experiment *e, enum mld_status status)
+{
+    if (status != MLD_COMPLETED && status != MLD_FAILED && status != MLD_CANCELLED)
+        return error_set(MLD_EINVALID, "a run ends as COMPLETED, FAILED or CANCELLED");
+    return end_handle(e, status, NULL);
+}
+
+enum mld_error mld_experiment_fail(mld_experiment *e, const char *reason)
+{
+    return end_handle(e, MLD_FAILED, reason);
 }
 
 void mld_experiment_close(mld_experiment *e)

@@ -98,6 +98,7 @@ static void fill(struct info *info, struct run *run)
     out->status = status.status;
     out->started_at = arena_strdup(a, status.started_at);
     out->ended_at = arena_strdup(a, status.ended_at);
+    out->error = arena_strdup(a, status.error);
     out->created_at = arena_strdup(a, x->created_at);
     out->lost = is_lost(run, &status);
     out->n_problems = run->state.n_problems;

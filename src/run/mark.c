@@ -123,3 +123,26 @@ enum mld_error mark_read(struct mark *out, struct arena *arena, int dir_fd, unsi
         error = error_set(MLD_ENOTFOUND, "%s does not read: nothing counts as marked", path);
     return error;
 }
+
+static enum mld_error note_slot(const char *name, unsigned char type, void *payload)
+{
+    static const char PREFIX[] = "mark.";
+    bool *slots = payload;
+    char path[MARK_PATH_MAX];
+    (void)type;
+    if (strncmp(name, PREFIX, sizeof PREFIX - 1) != 0)
+        return MLD_OK;
+    unsigned long slot = strtoul(name + sizeof PREFIX - 1, NULL, 10);
+    if (slot >= SLOT_MAX)
+        return MLD_OK;
+    mark_path(path, (unsigned)slot);
+    if (strcmp(strrchr(path, '/') + 1, name) == 0)
+        slots[slot] = true;
+    return MLD_OK;
+}
+
+enum mld_error mark_list(int dir_fd, bool out[SLOT_MAX])
+{
+    memset(out, 0, SLOT_MAX * sizeof *out);
+    return fs_list_dir(dir_fd, ".mldash", note_slot, out);
+}

@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "run/slot.h"
 
 struct mark_stream {
     const char *stream; /* id */
@@ -26,5 +27,7 @@ struct mark {
 enum mld_error mark_write(int dir_fd, unsigned slot, const struct mark *mark);
 /* Reads it into the arena. MLD_ENOTFOUND: there is none, or it is unreadable: nothing is marked. */
 enum mld_error mark_read(struct mark *out, struct arena *arena, int dir_fd, unsigned slot);
+/* The slots that have a mark file, be it readable or not. */
+enum mld_error mark_list(int dir_fd, bool out[SLOT_MAX]);
 
 #endif

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/fs.h"
 #include "run/foreign.h"
+#include "run/look.h"
 #include "run/record.h"
 #include "run/recover.h"
 #include "run/registry.h"
@@ -74,9 +75,7 @@ static enum mld_error choose_part(struct run *run, struct stream **out, char pat
     }
     shard_name(name, stem, (unsigned)run->slot.number, part);
     snprintf(path, path_size, "%s/%s", dir, name);
-    struct stream *s = run->streams.first;
-    while (s != NULL && strcmp(s->path, path) != 0)
-        s = s->next;
+    struct stream *s = stream_set_find(&run->streams, path);
     if (s == NULL || !s->broken) {
         *out = s;
         return MLD_OK;
@@ -129,6 +128,8 @@ static enum mld_error write_stream_record(struct run *run)
     record_put_text(line, "host", host);
     record_put_text(line, "boot", boot);
     record_put_text(line, "created", now);
+    if (run->tidies)
+        record_put_json(line, "tidies", "true");
     record_end(line);
     return run_write_record(run, line);
 }
@@ -266,7 +267,7 @@ static enum mld_error open_for_writing(struct run *run)
     return error;
 }
 
-static enum mld_error run_new(struct run **out, const char *dir, bool read_only)
+static enum mld_error run_new(struct run **out, const char *dir, enum run_purpose purpose)
 {
     *out = NULL;
     struct run *run = calloc(1, sizeof *run);
@@ -274,7 +275,8 @@ static enum mld_error run_new(struct run **out, const char *dir, bool read_only)
         return error_set(MLD_ENOMEM, "out of memory for opening %s", dir);
     run->dir_fd = -1;
     run->slot = (struct slot){.number = -1, .lock_fd = -1};
-    run->read_only = read_only;
+    run->read_only = purpose == RUN_FOR_READING;
+    run->tidies = purpose == RUN_FOR_GC;
     run->handles = 1;
     state_init(&run->state);
     json_doc_init(&run->doc);
@@ -284,12 +286,12 @@ static enum mld_error run_new(struct run **out, const char *dir, bool read_only)
     return MLD_OK;
 }
 
-enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read_only)
+enum mld_error run_open(struct run **out, const char *dir, int dir_fd, enum run_purpose purpose)
 {
     struct stat st;
     struct run *run;
     *out = NULL;
-    enum mld_error error = run_new(&run, dir, read_only);
+    enum mld_error error = run_new(&run, dir, purpose);
     if (error != MLD_OK) {
         close(dir_fd);
         return error;
@@ -304,11 +306,13 @@ enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read
         run->device = st.st_dev;
         run->inode = st.st_ino;
         pthread_mutex_lock(&run->lock); /* the keeper's thread may be at work already */
-        error = read_only ? read_format(run) : open_for_writing(run);
-        if (error == MLD_OK && read_only)
+        error = run->read_only ? read_format(run) : open_for_writing(run);
+        if (error == MLD_OK && run->read_only)
             error = run_refresh(run);
         if (error == MLD_OK)
             error = foreign_merge(run);
+        if (error == MLD_OK)
+            error = look_at_streams(run);
         pthread_mutex_unlock(&run->lock);
     }
     if (error != MLD_OK) {
@@ -340,6 +344,7 @@ void run_free(struct run *run, bool clean)
     json_doc_free(&run->doc);
     buf_free(&run->line);
     free(run->dir);
+    free(run->failure);
     if (run->dir_fd >= 0)
         close(run->dir_fd);
     pthread_mutex_destroy(&run->lock);

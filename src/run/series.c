@@ -197,19 +197,13 @@ static enum mld_error find_writer(struct series_writer **out, struct run *run,
     return map_put(&table->writers, kept, len, *out);
 }
 
-/* True when another series has a shard in this directory: topics "a/b" and "a_b" would have the
- * same one. */
+/* True when another series was first in this directory: topics "a/b" and "a_b" would have the same
+ * one. */
 static bool is_taken(const struct run *run, const struct series_entry *own, const char *dir)
 {
-    size_t len = strlen(dir);
+    const struct series_entry *first = map_get(&run->state.series_by_dir, dir, strlen(dir));
 
-    for (const struct series_entry *e = run->state.series; e != NULL; e = e->next) {
-        for (const struct shard_entry *s = e->shards; s != NULL && e != own; s = s->next)
-            if (strncmp(s->file, dir, len) == 0 && s->file[len] == '/' &&
-                strchr(s->file + len + 1, '/') == NULL)
-                return true;
-    }
-    return false;
+    return first != NULL && first != own;
 }
 
 static enum mld_error choose_dir(char out[DIR_MAX_BYTES], struct run *run, const mld_series *series,

@@ -14,8 +14,7 @@
 struct finder {
     struct run *run;
     enum mld_series_kind kind;
-    const char *dir;  /* that is being listed: "metrics", "tracks/pose" */
-    struct map known; /* files that the state has already */
+    const char *dir; /* that is being listed: "metrics", "tracks/pose" */
 };
 
 const char *series_kind_dir(enum mld_series_kind kind)
@@ -104,7 +103,7 @@ static enum mld_error note_file(struct finder *f, const char *file, const char *
     const char *slash = strrchr(file, '/');
     size_t kind_len = (size_t)(rest - file);
 
-    if (map_get(&f->known, file, strlen(file)) != NULL)
+    if (map_get(&f->run->state.shards, file, strlen(file)) != NULL)
         return MLD_OK;
     if (is_flat_file(f, rest)) {
         name = strndup(rest, strlen(rest) - 6);
@@ -135,41 +134,18 @@ static enum mld_error visit(const char *path, unsigned char type, void *payload)
     return note_file(f, file, file + strlen(series_kind_dir(f->kind)) + 1);
 }
 
-/* Remembers the shards that are known: those in directory `dir`, or all. */
-static enum mld_error note_known(struct finder *f, const char *dir)
-{
-    size_t len = dir == NULL ? 0 : strlen(dir);
-    enum mld_error error = MLD_OK;
-
-    for (struct series_entry *e = f->run->state.series; e != NULL; e = e->next) {
-        if (e->kind != f->kind)
-            continue;
-        for (struct shard_entry *s = e->shards; s != NULL && error == MLD_OK; s = s->next)
-            if (strncmp(s->file, dir == NULL ? "" : dir, len) == 0)
-                error = map_put(&f->known, s->file, strlen(s->file), s);
-    }
-    return error;
-}
-
 enum mld_error series_discover(struct run *run, enum mld_series_kind kind)
 {
     struct finder f = {.run = run, .kind = kind, .dir = series_kind_dir(kind)};
 
-    enum mld_error error = note_known(&f, NULL);
-    if (error == MLD_OK)
-        error = fs_walk(run->dir_fd, f.dir, visit, &f);
-    map_free(&f.known);
-    return error;
+    return fs_walk(run->dir_fd, f.dir, visit, &f);
 }
 
 static enum mld_error discover_dir(struct run *run, enum mld_series_kind kind, const char *dir)
 {
     struct finder f = {.run = run, .kind = kind, .dir = dir};
 
-    enum mld_error error = note_known(&f, dir);
-    if (error == MLD_OK)
-        error = fs_list_dir(run->dir_fd, dir, visit, &f);
-    map_free(&f.known);
+    enum mld_error error = fs_list_dir(run->dir_fd, dir, visit, &f);
     return error == MLD_ENOTFOUND ? MLD_OK : error;
 }
 

@@ -1,5 +1,7 @@
 #include "run/state.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +18,10 @@ void state_free(struct state *s)
     map_free(&s->names);
     map_free(&s->params);
     map_free(&s->series_by_key);
+    map_free(&s->series_by_dir);
+    map_free(&s->shards);
     map_free(&s->interned);
+    map_free(&s->lost_lines);
     free(s->all_files);
     free(s->all_params);
     arena_free(&s->arena);
@@ -214,10 +219,15 @@ struct series_entry *state_add_series(struct state *s, enum mld_series_kind kind
     series->kind = kind;
     series->name = arena_strdup(&s->arena, name);
     series->dir = arena_strdup(&s->arena, dir);
-    struct series_entry **at = &s->series;
-    while (*at != NULL)
-        at = &(*at)->next;
-    *at = series;
+    if (series->dir == NULL ||
+        (map_get(&s->series_by_dir, dir, strlen(dir)) == NULL &&
+         map_put(&s->series_by_dir, series->dir, strlen(dir), series) != MLD_OK))
+        return NULL;
+    if (s->last_series == NULL)
+        s->series = series;
+    else
+        s->last_series->next = series;
+    s->last_series = series;
     return series;
 }
 
@@ -228,7 +238,8 @@ struct shard_entry *state_shard_slot(struct state *s, struct shard_entry **list,
         if (strcmp(known->file, file) == 0)
             return known;
     struct shard_entry *shard = arena_alloc(&s->arena, sizeof *shard);
-    if (shard == NULL || (shard->file = arena_strdup(&s->arena, file)) == NULL)
+    if (shard == NULL || (shard->file = arena_strdup(&s->arena, file)) == NULL ||
+        map_put(&s->shards, shard->file, strlen(file), shard) != MLD_OK)
         return NULL;
     shard->first = first;
     while (*list != NULL && (*list)->first <= first)
@@ -268,12 +279,35 @@ struct param_entry *state_param_slot(struct state *s, const char *name, size_t l
     return param;
 }
 
+/* The entry of a line that was told of before, else NULL. *out_key is NULL for what is no line. */
+static struct problem_entry *known_line(struct state *s, enum mld_problem problem, const char *name,
+                                        uint64_t offset, const char **out_key)
+{
+    char key[4096];
+    *out_key = NULL;
+    if (problem != MLD_PROBLEM_GARBLED && problem != MLD_PROBLEM_TORN)
+        return NULL;
+    int len = snprintf(key, sizeof key, "%" PRIu64 " %s", offset, name);
+    if (len < 0 || (size_t)len >= sizeof key)
+        return NULL;
+    *out_key = state_intern(s, key, (size_t)len);
+    return *out_key == NULL ? NULL : map_get(&s->lost_lines, *out_key, (size_t)len);
+}
+
 enum mld_error state_problem(struct state *s, enum mld_problem problem, const char *name,
                              uint64_t offset, const char *detail)
 {
-    struct problem_entry *p = arena_alloc(&s->arena, sizeof *p);
+    const char *key;
+    struct problem_entry *p = known_line(s, problem, name, offset, &key);
+    if (p != NULL) {
+        p->detail = arena_strdup(&s->arena, detail);
+        p->found_again = false;
+        return p->detail == NULL ? state_no_memory() : MLD_OK;
+    }
+    p = arena_alloc(&s->arena, sizeof *p);
     if (p == NULL || (p->name = arena_strdup(&s->arena, name)) == NULL ||
-        (p->detail = arena_strdup(&s->arena, detail)) == NULL)
+        (p->detail = arena_strdup(&s->arena, detail)) == NULL ||
+        (key != NULL && map_put(&s->lost_lines, key, strlen(key), p) != MLD_OK))
         return state_no_memory();
     p->problem = problem;
     p->offset = offset;
@@ -308,14 +342,15 @@ static const struct status_entry *last_to_open(const struct state *s)
 static bool any_alive(const struct state *s, state_is_alive *is_alive, void *payload)
 {
     for (const struct status_entry *e = s->statuses; e != NULL; e = e->next)
-        if (!e->ended && is_alive(e->slot, payload))
+        if (!e->ended && !(e->tidies && e->status == MLD_UNKNOWN) && is_alive(e->slot, payload))
             return true;
     return false;
 }
 
 struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload)
 {
-    struct run_status out = {MLD_UNKNOWN, false, NULL, NULL};
+    struct run_status out = {.status = MLD_UNKNOWN};
+    state_stamp failed = 0;
     const struct status_entry *last = last_to_open(s);
     out.alive = any_alive(s, is_alive, payload);
     if (last == NULL)
@@ -330,6 +365,10 @@ struct run_status state_status(const struct state *s, state_is_alive *is_alive, 
         out.status = worse(out.status, e->status);
         if (e->ended_at != NULL && (out.ended_at == NULL || strcmp(e->ended_at, out.ended_at) > 0))
             out.ended_at = e->ended_at;
+        if (e->error != NULL && (out.error == NULL || e->stamp < failed)) {
+            out.error = e->error;
+            failed = e->stamp;
+        }
     }
     if (out.status == MLD_RUNNING)
         out.ended_at = NULL;

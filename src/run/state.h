@@ -108,9 +108,11 @@ struct status_entry { /* one per writer */
     enum mld_status status;
     const char *started_at;
     const char *ended_at;
+    const char *error;   /* why it FAILED; NULL: unknown */
     state_stamp started; /* of its `stream` record */
     state_stamp stamp;   /* of its last status or end */
     bool ended;          /* its `end` was seen, or its slot was taken by another */
+    bool tidies;         /* opened only for gc: no sign that the run goes on */
     const char *boot;
     const char *host;
     struct status_entry *next;
@@ -121,6 +123,7 @@ struct problem_entry {
     const char *name;
     const char *detail;
     uint64_t offset;
+    bool found_again; /* by verify, which need not be told of it */
     struct problem_entry *next;
 };
 
@@ -154,6 +157,8 @@ struct state {
     struct map names;         /* path NUL filename -> struct name_entry */
     struct map params;        /* name -> struct param_entry */
     struct map series_by_key; /* 'm' or 't', name -> struct series_entry */
+    struct map series_by_dir; /* "metrics/loss" -> the first struct series_entry there */
+    struct map shards;        /* file -> struct shard_entry */
     struct map interned;
     struct file_entry *
         *all_files; /* with stamp != 0, in order of stamp once state_sort_files was called */
@@ -162,9 +167,11 @@ struct state {
     struct param_entry **all_params; /* in order of first use */
     size_t n_params, params_capacity;
     struct series_entry *series; /* in order of first record */
+    struct series_entry *last_series;
     struct shard_entry *log_shards;
     struct status_entry *statuses;
     struct problem_entry *problems; /* met while reading or recorded; newest first */
+    struct map lost_lines;          /* those of them that are lines, by place */
     size_t n_problems;
     struct view_entry *views;
     struct checked_entry *checked;
@@ -187,6 +194,7 @@ void state_free(struct state *s);
  * reason, and applied not at all. */
 enum mld_error state_apply(struct state *s, const struct json_doc *doc,
                            struct record_origin *origin);
+/* The same line (garbled or torn, by name and offset) is told of once, in the last words. */
 enum mld_error state_problem(struct state *s, enum mld_problem problem, const char *name,
                              uint64_t offset, const char *detail);
 
@@ -212,6 +220,7 @@ struct run_status {
     bool alive; /* a writer is alive or unknown */
     const char *started_at;
     const char *ended_at;
+    const char *error; /* of the first writer that FAILED and said why */
 };
 struct run_status state_status(const struct state *s, state_is_alive *is_alive, void *payload);
 

@@ -179,6 +179,7 @@ static void apply_stream(struct applying *a)
     entry->writer = writer;
     entry->slot = a->origin->slot;
     entry->boot = boot;
+    entry->tidies = is_true(member(a, "tidies"));
     entry->host = host;
     entry->started = entry->stamp = a->stamp;
     entry->started_at = created;
@@ -206,10 +207,12 @@ static void apply_status(struct applying *a)
 {
     const char *name = needed(a, "status");
     const char *at = text(a, "at");
+    const char *error = text(a, "error");
     struct status_entry *e = own_status(a);
     if (a->error != MLD_OK || e == NULL || !later(a, &e->stamp))
         return;
     e->status = status_from(name);
+    e->error = e->status == MLD_FAILED ? error : NULL;
     if (e->status != MLD_RUNNING)
         e->ended_at = at;
 }

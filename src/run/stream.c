@@ -17,18 +17,34 @@
  * others. */
 static _Atomic int open_everywhere;
 
+/* The stream was opened, or used: it is the newest of those that are open. */
+static void put_newest(struct stream_set *set, struct stream *s)
+{
+    s->older = set->newest;
+    s->newer = NULL;
+    if (set->newest != NULL)
+        set->newest->newer = s;
+    else
+        set->oldest = s;
+    set->newest = s;
+}
+
+static void take_out(struct stream_set *set, struct stream *s)
+{
+    *(s->newer != NULL ? &s->newer->older : &set->newest) = s->older;
+    *(s->older != NULL ? &s->older->newer : &set->oldest) = s->newer;
+}
+
 /* Closes the descriptor that was used longest ago. */
 static void close_oldest(struct stream_set *set)
 {
-    struct stream *oldest = NULL;
-    for (struct stream *s = set->first; s != NULL; s = s->next)
-        if (s->fd >= 0 && (oldest == NULL || s->last_use < oldest->last_use))
-            oldest = s;
-    if (oldest == NULL)
+    struct stream *s = set->oldest;
+    if (s == NULL)
         return;
+    take_out(set, s);
     /* Its lines were written already; what close() reports the keeper's fsync sees, too. */
-    if (fs_close(&oldest->fd, oldest->path) != MLD_OK)
-        oldest->broken = true;
+    if (fs_close(&s->fd, s->path) != MLD_OK)
+        s->broken = true;
     set->open_count--;
     open_everywhere--;
 }
@@ -50,6 +66,7 @@ static enum mld_error open_fd(struct stream_set *set, struct stream *s)
         close_oldest(set);
     enum mld_error error = fs_open(&s->fd, set->dir_fd, s->path, O_RDWR | O_APPEND | O_CREAT, 0666);
     if (error == MLD_OK) {
+        put_newest(set, s);
         set->open_count++;
         open_everywhere++;
     }
@@ -143,9 +160,13 @@ enum mld_error stream_open(struct stream **out, struct stream_set *set, const ch
         if (out_cut_bytes != NULL)
             *out_cut_bytes = size - s->length;
     }
+    if (error == MLD_OK)
+        error = map_put(&set->by_path, s->path, strlen(s->path), s);
     if (error != MLD_OK) {
-        if (s->fd >= 0)
+        if (s->fd >= 0) {
+            take_out(set, s);
             set->open_count--;
+        }
         stream_free(s);
         return error;
     }
@@ -216,7 +237,10 @@ enum mld_error stream_append(struct stream_set *set, struct stream *s, const voi
     s->length += (off_t)len;
     s->lines += lines;
     s->crc = crc32c(s->crc, data, len);
-    s->last_use = ++set->ticks;
+    if (set->newest != s) {
+        take_out(set, s);
+        put_newest(set, s);
+    }
     return MLD_OK;
 }
 
@@ -240,6 +264,13 @@ void stream_set_forget(struct stream_set *set)
         s->fd = -1;
         open_everywhere--;
     }
+    set->newest = set->oldest = NULL;
+    set->open_count = 0;
+}
+
+struct stream *stream_set_find(const struct stream_set *set, const char *path)
+{
+    return map_get(&set->by_path, path, strlen(path));
 }
 
 void stream_set_close(struct stream_set *set)
@@ -250,6 +281,7 @@ void stream_set_close(struct stream_set *set)
         stream_free(s);
         s = next;
     }
+    map_free(&set->by_path);
     *set = (struct stream_set){.dir_fd = -1};
 }
 

@@ -11,8 +11,11 @@
 
 #include "base/error.h"
 #include "base/id.h"
+#include "base/map.h"
 
-#define STREAM_MAX_OPEN 64 /* descriptors of streams at a time in one run */
+/* Descriptors of streams at a time in one run; less when that is more than a quarter of what the
+ * process may open. */
+#define STREAM_MAX_OPEN 4096
 #define STREAM_RESERVE_BYTES (64u << 10)
 
 struct stream {
@@ -21,14 +24,14 @@ struct stream {
     int fd;       /* -1: closed to save descriptors, opened again at the next append */
     off_t length; /* bytes of whole lines */
     int64_t lines;
-    uint32_t crc;      /* CRC-32C of [0, length) */
-    off_t safe_length; /* durable up to here (set by the keeper) */
-    uint32_t safe_crc; /* CRC-32C of [0, safe_length) */
-    off_t reserved;    /* blocks are reserved up to here; -1: none are, ever */
-    bool broken;       /* nothing can be appended any more */
-    bool sync_failed;  /* an fsync failed: further ones would say that all is well */
-    bool listed;       /* in the keeper's list of streams with unsafe lines */
-    uint64_t last_use;
+    uint32_t crc;                 /* CRC-32C of [0, length) */
+    off_t safe_length;            /* durable up to here (set by the keeper) */
+    uint32_t safe_crc;            /* CRC-32C of [0, safe_length) */
+    off_t reserved;               /* blocks are reserved up to here; -1: none are, ever */
+    bool broken;                  /* nothing can be appended any more */
+    bool sync_failed;             /* an fsync failed: further ones would say that all is well */
+    bool listed;                  /* in the keeper's list of streams with unsafe lines */
+    struct stream *newer, *older; /* those that are open, by last use */
     struct stream *next_dirty;
     struct stream *next; /* all streams of the set */
 };
@@ -37,8 +40,9 @@ struct stream {
 struct stream_set {
     int dir_fd; /* the run folder; borrowed */
     struct stream *first;
+    struct map by_path;
+    struct stream *newest, *oldest; /* of those that are open */
     int open_count;
-    uint64_t ticks;
 };
 
 /* Opens (makes) the stream at `path`, which this writer owns: its whole lines are counted and
@@ -56,6 +60,8 @@ void stream_reserve(struct stream *s);
 void stream_release_reserve(struct stream *s);
 /* A descriptor for the keeper to fsync: dup of the open one, or a new one. The caller closes it. */
 enum mld_error stream_dup_fd(int *out_fd, const struct stream_set *set, const struct stream *s);
+/* The stream of this path; NULL: it was not opened. */
+struct stream *stream_set_find(const struct stream_set *set, const char *path);
 void stream_set_close(struct stream_set *set);
 /* In the child of fork(): only closes the descriptors. */
 void stream_set_forget(struct stream_set *set);

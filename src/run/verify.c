@@ -100,7 +100,7 @@ static enum mld_error report_known(struct verification *v)
             .offset = p->offset,
             .loss = p->problem == MLD_PROBLEM_DAMAGED || p->problem == MLD_PROBLEM_TORN,
         };
-        if (p->problem != MLD_PROBLEM_GARBLED)
+        if (p->problem != MLD_PROBLEM_GARBLED && !p->found_again)
             error = report_add(v->report, &finding);
     }
     return error;

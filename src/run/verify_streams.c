@@ -9,13 +9,8 @@
 #include <unistd.h>
 
 #include "base/fs.h"
-#include "base/hash.h"
 #include "run/lines.h"
 #include "run/mark.h"
-#include "run/record.h"
-#include "run/series_line.h"
-
-#define READ_BYTES (1u << 20)
 
 static enum mld_error no_memory(void)
 {
@@ -55,8 +50,6 @@ enum mld_error verify_note_streams(struct stream_list *list, struct run *run)
         error = add(list, run, STREAM_RECORDS, path, c->stream, c->origin.slot);
         if (error == MLD_OK)
             list->items[list->count - 1].replaced = c->replaced;
-        if (c->origin.slot < SLOT_MAX)
-            list->slots[c->origin.slot] = true;
     }
     for (const struct series_entry *e = run->state.series; e != NULL; e = e->next)
         for (const struct shard_entry *s = e->shards; s != NULL && error == MLD_OK; s = s->next)
@@ -72,24 +65,6 @@ void verify_streams_free(struct stream_list *list)
 {
     arena_free(&list->arena);
     free(list->items);
-}
-
-/* True when the line is what belongs into such a stream; the message says why not. */
-static bool is_good(struct json_doc *doc, enum stream_kind kind, const char *line, size_t len)
-{
-    struct series_line parsed;
-    if (kind == STREAM_RECORDS && !record_is_intact(line, len)) {
-        error_set(MLD_EDAMAGED, "a line that is damaged (its crc does not match)");
-        return false;
-    }
-    if (json_parse(doc, line, len) != MLD_OK)
-        return false;
-    bool good = json_root(doc)->type == JSON_OBJECT;
-    if (good && (kind == STREAM_METRIC || kind == STREAM_TRACK))
-        good = series_line_read(doc, kind == STREAM_METRIC ? MLD_METRIC : MLD_TRACK, &parsed);
-    if (!good)
-        error_set(MLD_EDAMAGED, "a line that does not belong here");
-    return good;
 }
 
 static enum mld_error report_line(struct report *report, const struct listed_stream *s,
@@ -126,7 +101,7 @@ static enum mld_error check_lines(struct report *report, const struct listed_str
     enum mld_error error = lines_open(&reader, dir_fd, s->file, 0);
     while (error == MLD_OK && (error = lines_next(&reader, &line)) == MLD_OK && line.text != NULL) {
         report->public.lines_checked++;
-        if (!is_good(doc, s->kind, line.text, line.len))
+        if (!stream_line_is_good(doc, s->kind, line.text, line.len))
             error = report_line(report, s, MLD_PROBLEM_GARBLED, line.offset, line.len,
                                 mld_error_message());
     }
@@ -143,28 +118,15 @@ static enum mld_error check_lines(struct report *report, const struct listed_str
                        0, mld_error_message());
 }
 
-/* CRC-32C of the first `length` bytes; false when there are fewer, or they do not read. */
-static bool prefix_crc(int dir_fd, const char *file, uint64_t length, uint32_t *out)
+static bool is_as_marked(int dir_fd, const struct mark_stream *m)
 {
     int fd;
-    uint64_t done = 0;
-    *out = 0;
-    char *data = malloc(READ_BYTES);
-    if (data == NULL || fs_open(&fd, dir_fd, file, O_RDONLY, 0) != MLD_OK) {
-        free(data);
+    uint32_t crc;
+    if (fs_open(&fd, dir_fd, m->file, O_RDONLY, 0) != MLD_OK)
         return false;
-    }
-    while (done < length) {
-        size_t want = length - done < READ_BYTES ? (size_t)(length - done) : READ_BYTES;
-        size_t len;
-        if (fs_pread(fd, data, want, (off_t)done, &len, file) != MLD_OK || len == 0)
-            break;
-        *out = crc32c(*out, data, len);
-        done += len;
-    }
-    free(data);
+    bool same = stream_prefix_crc(fd, m->file, m->length, &crc) && crc == m->crc;
     close(fd);
-    return done == length;
+    return same;
 }
 
 /* gc may have put a records shard into another one since the mark was written. */
@@ -180,7 +142,6 @@ static enum mld_error check_marked(struct report *report, const struct stream_li
                                    int dir_fd, const struct mark_stream *m)
 {
     struct stat st;
-    uint32_t crc;
     char detail[160];
     struct mld_finding finding = {.problem = MLD_PROBLEM_MARK, .name = m->file, .loss = true};
     if (fs_stat(dir_fd, m->file, &st) == MLD_ENOTFOUND) {
@@ -197,7 +158,7 @@ static enum mld_error check_marked(struct report *report, const struct stream_li
         finding.offset = (uint64_t)st.st_size;
         return report_add(report, &finding);
     }
-    if (prefix_crc(dir_fd, m->file, m->length, &crc) && crc == m->crc)
+    if (is_as_marked(dir_fd, m))
         return MLD_OK;
     snprintf(detail, sizeof detail, "the first %" PRIu64 " bytes are not those that were durable",
              m->length);
@@ -233,13 +194,14 @@ static enum mld_error check_mark(struct report *report, const struct stream_list
 enum mld_error verify_streams(struct report *report, const struct stream_list *list, int dir_fd)
 {
     struct json_doc doc;
-    enum mld_error error = MLD_OK;
+    bool slots[SLOT_MAX];
+    enum mld_error error = mark_list(dir_fd, slots);
     json_doc_init(&doc);
     for (size_t i = 0; i < list->count && error == MLD_OK; i++)
         error = check_lines(report, &list->items[i], dir_fd, &doc);
     json_doc_free(&doc);
     for (unsigned slot = 0; slot < SLOT_MAX && error == MLD_OK; slot++)
-        if (list->slots[slot])
+        if (slots[slot])
             error = check_mark(report, list, dir_fd, slot);
     return error;
 }

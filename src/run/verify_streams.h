@@ -4,8 +4,8 @@
 
 #include "run/report.h"
 #include "run/run.h"
+#include "run/stream_check.h"
 
-enum stream_kind { STREAM_RECORDS, STREAM_METRIC, STREAM_TRACK, STREAM_LOGS };
 struct listed_stream {
     enum stream_kind kind;
     const char *file;
@@ -17,7 +17,6 @@ struct stream_list {
     struct arena arena;
     struct listed_stream *items;
     size_t count, capacity;
-    bool slots[SLOT_MAX]; /* with a records shard */
 };
 
 /* Which streams there are; with the run's lock, all records read and series discovered. */

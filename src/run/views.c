@@ -82,6 +82,8 @@ static void put_experiment(struct buf *text, struct run *run, enum mld_status st
     record_put_text(text, "status", mld_status_name(status));
     record_put_text(text, "startedAt", times.started_at);
     record_put_text(text, "endedAt", status == MLD_RUNNING ? NULL : times.ended_at);
+    if (status == MLD_FAILED && times.error != NULL)
+        record_put_text(text, "error", times.error);
     buf_putc(text, '}');
 }
 

@@ -55,11 +55,10 @@ static enum mld_error count_lines(int64_t *out, struct run *run, const char *fil
     struct line_reader reader;
     struct line line;
     *out = 0;
-    for (const struct stream *s = run->streams.first; s != NULL; s = s->next) {
-        if (strcmp(s->path, file) == 0) {
-            *out = s->lines;
-            return MLD_OK;
-        }
+    const struct stream *s = stream_set_find(&run->streams, file);
+    if (s != NULL) {
+        *out = s->lines;
+        return MLD_OK;
     }
     enum mld_error error = lines_open(&reader, run->dir_fd, file, 0);
     while (error == MLD_OK && (error = lines_next(&reader, &line)) == MLD_OK && line.text != NULL)

@@ -1,19 +1,20 @@
 #include "server/access.h"
 
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
 #include "server/account_doc.h"
 #include "server/jwt.h"
 #include "server/server.h"
+#include "server/throttle.h"
 
 #define US_PER_S 1000000
 #define N_REMEMBERED 1024 /* slots; a key has one place, and the newest stays */
-#define N_ADDRESSES 1024
-#define ADDRESS_MAX 64
 
 /* Who a token stands for. */
 struct known {
@@ -33,27 +34,66 @@ struct place {
     char namespace_name[ACCOUNTS_NAME_MAX + 1];
 };
 
-struct address {
-    char name[ADDRESS_MAX];
-    int64_t since_ms;
-    int failures;
-};
-
 struct accounts {
     struct meta *meta;
     char *jwt_secret;
     int64_t jwt_max_age_s;
+    struct throttle throttles[ACCESS_COUNTED];
     pthread_mutex_t lock; /* guards all below */
     struct known known[N_REMEMBERED];
     struct place places[N_REMEMBERED];
-    struct address addresses[N_ADDRESSES];
 };
+
+/* How many of each within ACCESS_FAILURES_MS. */
+static const int most_of[ACCESS_COUNTED] = {
+    [ACCESS_BAD_TOKENS] = ACCESS_MAX_FAILURES,
+    [ACCESS_ADDRESS_SIGN_INS] = 10,
+    [ACCESS_ACCOUNT_SIGN_INS] = 5,
+    [ACCESS_DEVICE_STARTS] = 20,
+    [ACCESS_DEVICE_POLLS] = 60,
+};
+
+/* Secrets that everybody knows from examples; only those that are long enough need to be here. */
+static const char *const known_secrets[] = {
+    "your-secret-key-here",
+    "your-256-bit-secret",
+    "your-super-secret-jwt-key",
+    "your-secret-key-change-in-production",
+    "your-secret-key-change-this-in-production",
+    "your-super-secret-jwt-key-change-in-production",
+    "a-string-secret-at-least-256-bits-long",
+    "change-me-in-production",
+    "changemechangeme",
+    "secretsecretsecret",
+};
+
+/* A weak secret lets anybody sign tokens, for anybody. */
+static enum mld_error check_secret(const char *secret)
+{
+    size_t len = strlen(secret);
+    bool same = true;
+    if (len < ACCESS_MIN_SECRET_BYTES)
+        return error_set(MLD_EINVALID,
+                         "JWT_SECRET has %zu bytes, and needs %d; make one with: openssl rand -hex "
+                         "32",
+                         len, ACCESS_MIN_SECRET_BYTES);
+    for (size_t i = 1; same && i < len; i++)
+        same = secret[i] == secret[0];
+    for (size_t i = 0; !same && i < sizeof known_secrets / sizeof known_secrets[0]; i++)
+        same = strcasecmp(secret, known_secrets[i]) == 0;
+    return same ? error_set(MLD_EINVALID, "JWT_SECRET is an example that everybody knows; make one "
+                                          "with: openssl rand -hex 32")
+                : MLD_OK;
+}
 
 enum mld_error access_open(struct accounts **out, struct meta *meta, const char *jwt_secret,
                            int64_t jwt_max_age_s)
 {
-    struct accounts *a = calloc(1, sizeof *a);
     *out = NULL;
+    enum mld_error error = jwt_secret == NULL ? MLD_OK : check_secret(jwt_secret);
+    if (error != MLD_OK)
+        return error;
+    struct accounts *a = calloc(1, sizeof *a);
     if (a != NULL && jwt_secret != NULL)
         a->jwt_secret = strdup(jwt_secret);
     if (a == NULL || (jwt_secret != NULL && a->jwt_secret == NULL)) {
@@ -63,6 +103,8 @@ enum mld_error access_open(struct accounts **out, struct meta *meta, const char 
     a->meta = meta;
     a->jwt_max_age_s = jwt_max_age_s;
     pthread_mutex_init(&a->lock, NULL);
+    for (int i = 0; i < ACCESS_COUNTED; i++)
+        throttle_init(&a->throttles[i], most_of[i], ACCESS_FAILURES_MS);
     *out = a;
     return MLD_OK;
 }
@@ -72,8 +114,17 @@ void access_close(struct accounts *a)
     if (a == NULL)
         return;
     pthread_mutex_destroy(&a->lock);
+    for (int i = 0; i < ACCESS_COUNTED; i++)
+        throttle_destroy(&a->throttles[i]);
+    if (a->jwt_secret != NULL)
+        OPENSSL_cleanse(a->jwt_secret, strlen(a->jwt_secret));
     free(a->jwt_secret);
     free(a);
+}
+
+struct throttle *access_throttle(struct accounts *a, enum access_counted which)
+{
+    return &a->throttles[which];
 }
 
 static size_t slot_of(const char *key, size_t slots)
@@ -87,32 +138,6 @@ static void keep(char *out, size_t size, const char *text)
     size_t len = strnlen(text, size - 1);
     memcpy(out, text, len);
     out[len] = '\0';
-}
-
-static bool is_throttled(struct accounts *a, const char *client)
-{
-    struct address *address = &a->addresses[slot_of(client, N_ADDRESSES)];
-    pthread_mutex_lock(&a->lock);
-    bool throttled = strncmp(address->name, client, ADDRESS_MAX - 1) == 0 &&
-                     address->failures >= ACCESS_MAX_FAILURES &&
-                     clock_monotonic_ms() - address->since_ms < ACCESS_FAILURES_MS;
-    pthread_mutex_unlock(&a->lock);
-    return throttled;
-}
-
-static void count_failure(struct accounts *a, const char *client)
-{
-    struct address *address = &a->addresses[slot_of(client, N_ADDRESSES)];
-    int64_t now = clock_monotonic_ms();
-    pthread_mutex_lock(&a->lock);
-    if (strncmp(address->name, client, ADDRESS_MAX - 1) != 0 ||
-        now - address->since_ms >= ACCESS_FAILURES_MS) {
-        keep(address->name, sizeof address->name, client);
-        address->since_ms = now;
-        address->failures = 0;
-    }
-    address->failures++;
-    pthread_mutex_unlock(&a->lock);
 }
 
 static bool recall(struct accounts *a, const char *key, struct known *out)
@@ -130,6 +155,16 @@ static void remember(struct accounts *a, const struct known *known)
 {
     pthread_mutex_lock(&a->lock);
     a->known[slot_of(known->key, N_REMEMBERED)] = *known;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void access_forget_token(struct accounts *a, const char *token_id)
+{
+    pthread_mutex_lock(&a->lock);
+    for (size_t i = 0; i < N_REMEMBERED; i++) {
+        if (a->known[i].token_id[0] != '\0' && strcmp(a->known[i].token_id, token_id) == 0)
+            a->known[i].until_ms = 0;
+    }
     pthread_mutex_unlock(&a->lock);
 }
 
@@ -203,7 +238,8 @@ static enum mld_error identify(struct accounts *a, struct arena *arena,
                                const struct access_question *q, struct known *out)
 {
     const char *token = bearer(q->authorization);
-    const char *client = q->client == NULL ? "" : q->client;
+    struct throttle *throttle = &a->throttles[ACCESS_BAD_TOKENS];
+    char client[THROTTLE_KEY_MAX];
     struct sha256 h = {0};
     *out = (struct known){.key = ""};
     if (token == NULL)
@@ -214,14 +250,15 @@ static enum mld_error identify(struct accounts *a, struct arena *arena,
         error = sha256_end(&h, out->key);
     }
     sha256_free(&h);
+    throttle_address(client, q->client);
     if (error != MLD_OK || recall(a, out->key, out))
         return error;
-    if (is_throttled(a, client))
+    if (throttle_is_over(throttle, client, clock_monotonic_ms()))
         return error_set(MLD_EBUSY, "too many wrong tokens from %.60s; wait a minute", client);
     error = strchr(token, '.') == NULL ? user_of_token(a, arena, token, out)
                                        : user_of_jwt(a, arena, token, out);
     if (error == MLD_EAUTH)
-        count_failure(a, client);
+        throttle_count(throttle, client, clock_monotonic_ms());
     if (error == MLD_OK) {
         out->until_ms = clock_monotonic_ms() + ACCESS_REMEMBER_MS;
         remember(a, out);

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 
+#include "base/hash.h"
 #include "server/accounts.h"
 
 #define ACCOUNT_MAX_TOKENS 2
@@ -27,12 +28,33 @@ enum mld_error account_parse(const struct meta_doc *doc, json_t **out);
 /* Members: "" or 0 or false when missing. Texts are copied into the arena; NULL: no memory. */
 const char *account_text(struct arena *arena, json_t *object, const char *key);
 int64_t account_int(json_t *object, const char *key);
-enum mld_error account_no_memory(void);
+static inline enum mld_error account_no_memory(void)
+{
+    return error_set(MLD_ENOMEM, "no memory for an account's document");
+}
 
-/* Takes a name in `names` for an id of the caller's making. When the name is taken by a reservation
- * whose `complete` document is missing (a crash), its id is given instead, to go on with. */
-enum mld_error account_reserve(struct meta *m, struct arena *arena, const char *kind,
-                               const char *name, const char *id, const char *partition,
+/* SHA-256 of a secret, in hex: what is kept of it. */
+enum mld_error account_hash(const char *secret, char out[SHA256_HEX_LEN + 1]);
+/* `prefix` and 43 random characters of base64url (256 bits). */
+#define ACCOUNT_SECRET_LEN 43
+enum mld_error account_secret(const char *prefix, char *out);
+
+/* A name in `names`: "{kind}:{name}" belongs to `id`, whose document is in `partition`. */
+struct account_name {
+    const char *kind;
+    const char *name;
+    const char *id;        /* of the caller's making */
+    const char *partition; /* of the document that the name is for */
+    bool foreign;          /* for the user of a foreign identity */
+};
+/* Takes it: MLD_OK and its id. That is another than `id` when the name was reserved before and the
+ * document is missing (a crash, or it is being made): to be gone on with. MLD_EEXISTS: it is taken,
+ * by *out_id, or is being taken for a foreign identity, which nobody else may go on with: who did
+ * would be that identity's user. *out_id lives in `arena`; NULL: not known. */
+enum mld_error account_reserve(struct meta *m, struct arena *arena, const struct account_name *name,
                                const char **out_id);
+/* The id that a name belongs to, complete or not; in `arena`. MLD_ENOTFOUND. */
+enum mld_error account_name_get(struct meta *m, struct arena *arena, const char *kind,
+                                const char *name, const char **out_id);
 
 #endif

@@ -84,6 +84,7 @@ struct members {
     struct member *items;
     size_t n;
 };
+/* MLD_EEXISTS: the name is taken, by a user or a team. */
 enum mld_error accounts_add_team(struct meta *m, struct arena *arena, const char *name,
                                  const char *owner_id, struct space *out);
 enum mld_error accounts_space_by_name(struct meta *m, struct arena *arena, const char *name,
@@ -96,7 +97,9 @@ enum mld_error accounts_members(struct meta *m, struct arena *arena, const char 
 /* *out is ROLE_NONE when the user is no member. */
 enum mld_error accounts_role(struct meta *m, const char *namespace_id, const char *user_id,
                              enum role *out);
-/* ROLE_NONE takes the membership away. MLD_ESTATE: the last owner cannot go. */
+/* ROLE_NONE takes the membership away. MLD_ESTATE: the last owner cannot go, nor a user from the
+ * personal namespace. (Two owners who remove each other at the same moment may both succeed; an
+ * administrator then makes another.) MLD_ETOOLARGE: ACCOUNTS_MAX_LIST memberships. */
 enum mld_error accounts_set_role(struct meta *m, const char *namespace_id, const char *user_id,
                                  enum role role);
 
@@ -112,7 +115,8 @@ struct tokens {
     struct token *items;
     size_t n;
 };
-/* Makes a token. `secret` is the only copy there will ever be. `lifetime_s` 0: no end. */
+/* Makes a token. `secret` is the only copy there will ever be. `lifetime_s` 0: no end. Expired ones
+ * of the user are removed. MLD_ETOOLARGE: the user has ACCOUNTS_MAX_LIST tokens. */
 enum mld_error accounts_add_token(struct meta *m, struct arena *arena, const char *user_id,
                                   const char *name, int64_t lifetime_s,
                                   char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out);

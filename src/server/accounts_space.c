@@ -27,6 +27,24 @@ static void member_key(char out[2 * ID_RANDOM_LEN + 2], const char *namespace_id
     snprintf(out, 2 * ID_RANDOM_LEN + 2, "%s/%s", namespace_id, user_id);
 }
 
+/* MLD_ETOOLARGE when the namespace ("ns") or user ("user") has as many memberships as a list can
+ * say. */
+static enum mld_error check_room(struct meta *m, const char *kind, const char *id)
+{
+    char token[ID_RANDOM_LEN + 8];
+    uint64_t n;
+    snprintf(token, sizeof token, "%s:%s", kind, id);
+    const struct meta_range range = {
+        .partition = "members", .token = token, .min_order = INT64_MIN, .max_order = INT64_MAX};
+    enum mld_error error = meta_count(m, &n, &range, ACCOUNTS_MAX_LIST);
+    if (error == MLD_OK && n >= ACCOUNTS_MAX_LIST)
+        error = error_set(MLD_ETOOLARGE,
+                          "a namespace has at most %d members, and a user is in at "
+                          "most as many namespaces",
+                          ACCOUNTS_MAX_LIST);
+    return error;
+}
+
 static enum mld_error take_space(struct arena *arena, const char *id, json_t *object,
                                  struct space *out)
 {
@@ -38,29 +56,59 @@ static enum mld_error take_space(struct arena *arena, const char *id, json_t *ob
     return out->id == NULL || out->name == NULL ? account_no_memory() : MLD_OK;
 }
 
-enum mld_error accounts_add_team(struct meta *m, struct arena *arena, const char *name,
-                                 const char *owner_id, struct space *out)
+/* The namespace's document, which commits it and says whose it is; its owner's membership comes
+ * after, so that of two callers at once only one becomes a member. */
+static enum mld_error insert_team(struct meta *m, struct arena *arena, const char *id,
+                                  const char *name, const char *owner_id, struct space *out)
 {
-    char fresh[ID_RANDOM_LEN + 1];
-    const char *id;
     static const char *const tokens[] = {"namespace"};
     int64_t now = clock_now_us();
-    enum mld_error error = accounts_check_name("the name", name);
-    if (error == MLD_OK)
-        error = id_random(fresh);
-    if (error == MLD_OK)
-        error = account_reserve(m, arena, "ns", name, fresh, "namespaces", &id);
-    if (error == MLD_OK) /* before the namespace: one without an owner would be nobody's */
-        error = accounts_set_role(m, id, owner_id, ROLE_OWNER);
-    if (error != MLD_OK)
-        return error;
     json_t *space = json_pack("{s:s,s:s,s:s,s:I}", "name", name, "kind", "team", "owner", owner_id,
                               "created", (json_int_t)now);
-    error = account_insert(m, "namespaces", id, space, now, tokens, 1);
+    enum mld_error error = space == NULL
+                               ? account_no_memory()
+                               : account_insert(m, "namespaces", id, space, now, tokens, 1);
+    if (error == MLD_EEXISTS)
+        error = error_set(error, "the name '%s' is taken", name);
     if (error == MLD_OK)
         error = take_space(arena, id, space, out);
     json_decref(space);
     return error;
+}
+
+/* Whether the team was left without members by a crash while this user made it. */
+static bool is_unfinished(struct meta *m, struct arena *arena, const char *id, const char *owner_id,
+                          struct space *out)
+{
+    json_t *object = NULL;
+    struct members members;
+    bool unfinished = account_get(m, "namespaces", id, &object, NULL) == MLD_OK &&
+                      take_space(arena, id, object, out) == MLD_OK && out->team;
+    const char *owner = json_string_value(json_object_get(object, "owner"));
+    unfinished = unfinished && owner != NULL && strcmp(owner, owner_id) == 0 &&
+                 accounts_members(m, arena, id, NULL, &members) == MLD_OK && members.n == 0;
+    json_decref(object);
+    return unfinished;
+}
+
+enum mld_error accounts_add_team(struct meta *m, struct arena *arena, const char *name,
+                                 const char *owner_id, struct space *out)
+{
+    char fresh[ID_RANDOM_LEN + 1];
+    const char *id = NULL;
+    struct account_name wanted = {"ns", name, fresh, "namespaces", false};
+    enum mld_error error = accounts_check_name("the name", name);
+    if (error == MLD_OK)
+        error = check_room(m, "user", owner_id);
+    if (error == MLD_OK)
+        error = id_random(fresh);
+    if (error == MLD_OK)
+        error = account_reserve(m, arena, &wanted, &id);
+    if (error == MLD_OK)
+        error = insert_team(m, arena, id, name, owner_id, out);
+    if (error == MLD_EEXISTS && id != NULL && is_unfinished(m, arena, id, owner_id, out))
+        error = MLD_OK;
+    return error == MLD_OK ? accounts_set_role(m, id, owner_id, ROLE_OWNER) : error;
 }
 
 enum mld_error accounts_space_by_id(struct meta *m, struct arena *arena, const char *id,
@@ -77,17 +125,10 @@ enum mld_error accounts_space_by_id(struct meta *m, struct arena *arena, const c
 enum mld_error accounts_space_by_name(struct meta *m, struct arena *arena, const char *name,
                                       struct space *out)
 {
-    char key[ACCOUNTS_NAME_MAX + 8];
-    json_t *there = NULL;
-    enum mld_error error = MLD_ENOTFOUND;
-    if (strlen(name) <= ACCOUNTS_NAME_MAX) {
-        snprintf(key, sizeof key, "ns:%s", name);
-        error = account_get(m, "names", key, &there, NULL);
-    }
+    const char *id;
+    enum mld_error error = account_name_get(m, arena, "ns", name, &id);
     if (error == MLD_OK)
-        error =
-            accounts_space_by_id(m, arena, json_string_value(json_object_get(there, "id")), out);
-    json_decref(there);
+        error = accounts_space_by_id(m, arena, id, out);
     if (error == MLD_ENOTFOUND)
         error_set(error, "there is no namespace '%.80s'", name);
     return error;
@@ -164,17 +205,37 @@ static enum mld_error check_other_owner(struct meta *m, const char *namespace_id
     return error;
 }
 
-static enum mld_error write_role(struct meta *m, const char *key, const char *const *tokens,
-                                 enum role role)
+struct membership {
+    const char *namespace_id;
+    const char *user_id;
+    char key[2 * ID_RANDOM_LEN + 2];
+};
+
+static enum mld_error insert_role(struct meta *m, const struct membership *who, json_t *object)
+{
+    char space[ID_RANDOM_LEN + 8], user[ID_RANDOM_LEN + 8];
+    const char *const tokens[] = {space, user};
+    enum mld_error error = check_room(m, "ns", who->namespace_id);
+    if (error == MLD_OK)
+        error = check_room(m, "user", who->user_id);
+    snprintf(space, sizeof space, "ns:%s", who->namespace_id);
+    snprintf(user, sizeof user, "user:%s", who->user_id);
+    return error == MLD_OK
+               ? account_insert(m, "members", who->key, object, clock_now_us(), tokens, 2)
+               : error;
+}
+
+static enum mld_error write_role(struct meta *m, const struct membership *who, enum role role)
 {
     struct meta_docs docs = {0};
-    json_t *there;
+    json_t *there = NULL;
     json_t *object = json_pack("{s:s}", "role", role_name(role));
-    enum mld_error error = account_get(m, "members", key, &there, &docs);
+    enum mld_error error =
+        object == NULL ? account_no_memory() : account_get(m, "members", who->key, &there, &docs);
     if (error == MLD_OK)
         error = account_replace(m, &docs, object);
     else if (error == MLD_ENOTFOUND)
-        error = account_insert(m, "members", key, object, clock_now_us(), tokens, 2);
+        error = insert_role(m, who, object);
     json_decref(there);
     json_decref(object);
     meta_docs_free(&docs);
@@ -184,19 +245,18 @@ static enum mld_error write_role(struct meta *m, const char *key, const char *co
 enum mld_error accounts_set_role(struct meta *m, const char *namespace_id, const char *user_id,
                                  enum role role)
 {
-    char key[2 * ID_RANDOM_LEN + 2], space[ID_RANDOM_LEN + 8], user[ID_RANDOM_LEN + 8];
-    const char *const tokens[] = {space, user};
+    struct membership who = {namespace_id, user_id, ""};
     enum mld_error error = MLD_OK;
-    member_key(key, namespace_id, user_id);
-    snprintf(space, sizeof space, "ns:%s", namespace_id);
-    snprintf(user, sizeof user, "user:%s", user_id);
+    member_key(who.key, namespace_id, user_id);
+    if (role != ROLE_OWNER && strcmp(namespace_id, user_id) == 0)
+        return error_set(MLD_ESTATE, "a personal namespace stays its user's own");
     if (role != ROLE_OWNER)
         error = check_other_owner(m, namespace_id, user_id);
     if (error == MLD_OK && role == ROLE_NONE)
-        return meta_delete(m, "members", key, 0);
+        return meta_delete(m, "members", who.key, 0);
     if (error == MLD_OK)
         do
-            error = write_role(m, key, tokens, role);
-        while (error == MLD_ECONFLICT || error == MLD_EEXISTS);
+            error = write_role(m, &who, role);
+        while (error == MLD_ECONFLICT || error == MLD_EEXISTS || error == MLD_ENOTFOUND);
     return error;
 }

@@ -12,8 +12,10 @@
 #define NOTE_USE_EVERY_US (INT64_C(3600) * US_PER_S)
 #define SECRET_BYTES 32
 #define MAX_TOKEN_NAME_BYTES 255
+#define MAX_LIFETIME_S (INT64_C(100) * 366 * 86400)
+#define TOKEN_ID_LEN 16
 
-static enum mld_error hash_secret(const char *secret, char out[SHA256_HEX_LEN + 1])
+enum mld_error account_hash(const char *secret, char out[SHA256_HEX_LEN + 1])
 {
     struct sha256 h = {0};
     enum mld_error error = sha256_begin(&h);
@@ -25,13 +27,13 @@ static enum mld_error hash_secret(const char *secret, char out[SHA256_HEX_LEN + 
     return error;
 }
 
-static enum mld_error make_secret(char out[ACCOUNTS_TOKEN_LEN + 1])
+enum mld_error account_secret(const char *prefix, char *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     unsigned char bytes[SECRET_BYTES + 1] = {0};
     if (RAND_bytes(bytes, SECRET_BYTES) != 1)
         return error_set(MLD_EIO, "the system gives no random bytes");
-    char *end = stpcpy(out, "mld_");
+    char *end = stpcpy(out, prefix);
     for (unsigned bit = 0; bit < 8 * SECRET_BYTES; bit += 6) {
         unsigned pair = (unsigned)bytes[bit / 8] << 8 | bytes[bit / 8 + 1];
         *end++ = digits[pair >> (10 - bit % 8) & 63];
@@ -52,36 +54,68 @@ static enum mld_error take_token(struct arena *arena, json_t *object, struct tok
                                                                         : MLD_OK;
 }
 
+/* Removes the expired ones, so that they do not pile up, and makes sure of a place for one more. */
+static enum mld_error make_room(struct meta *m, const char *user_token, int64_t now)
+{
+    struct meta_docs docs = {0};
+    size_t left = 0;
+    enum mld_error error = account_find(m, "tokens", user_token, &docs);
+    for (size_t i = 0; error == MLD_OK && i < docs.n; i++) {
+        json_t *object;
+        error = account_parse(&docs.docs[i], &object);
+        int64_t expires = account_int(object, "expires");
+        json_decref(object);
+        if (error == MLD_OK && expires != 0 && expires <= now)
+            error = meta_delete(m, "tokens", docs.docs[i].id, 0);
+        else
+            left++;
+    }
+    meta_docs_free(&docs);
+    if (error == MLD_OK && left >= ACCOUNTS_MAX_LIST)
+        error = error_set(MLD_ETOOLARGE, "the user has %d tokens; revoke some first",
+                          ACCOUNTS_MAX_LIST);
+    return error;
+}
+
+static enum mld_error insert_token(struct meta *m, struct arena *arena, const char *hash,
+                                   const char *user_token, json_t *object, struct token *out)
+{
+    char public[ID_RANDOM_LEN + 8];
+    const char *const tokens[] = {user_token, public};
+    enum mld_error error = object == NULL ? account_no_memory() : take_token(arena, object, out);
+    if (error != MLD_OK)
+        return error;
+    snprintf(public, sizeof public, "id:%s", out->id);
+    return account_insert(m, "tokens", hash, object, out->created_us, tokens, 2);
+}
+
 enum mld_error accounts_add_token(struct meta *m, struct arena *arena, const char *user_id,
                                   const char *name, int64_t lifetime_s,
                                   char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out)
 {
-    char id[ID_RANDOM_LEN + 1], hash[SHA256_HEX_LEN + 1];
-    char user[ID_RANDOM_LEN + 8], public[ID_RANDOM_LEN + 8];
-    const char *const tokens[] = {user, public};
+    char id[ID_RANDOM_LEN + 1], hash[SHA256_HEX_LEN + 1], user[ID_RANDOM_LEN + 8];
     int64_t now = clock_now_us();
-    if (strlen(name) > MAX_TOKEN_NAME_BYTES || lifetime_s < 0 || lifetime_s > INT64_C(100) << 25)
+    if (strlen(name) > MAX_TOKEN_NAME_BYTES || lifetime_s < 0 || lifetime_s > MAX_LIFETIME_S)
         return error_set(MLD_EINVALID,
                          "a token has a name of at most %d bytes, and a lifetime of "
                          "0 (no end) to 100 years",
                          MAX_TOKEN_NAME_BYTES);
-    enum mld_error error = make_secret(secret);
+    snprintf(user, sizeof user, "user:%s", user_id);
+    enum mld_error error = make_room(m, user, now);
     if (error == MLD_OK)
-        error = hash_secret(secret, hash);
+        error = account_secret("mld_", secret);
+    if (error == MLD_OK)
+        error = account_hash(secret, hash);
     if (error == MLD_OK)
         error = id_random(id);
     if (error != MLD_OK)
         return error;
-    id[16] = '\0'; /* public: people type it */
-    snprintf(user, sizeof user, "user:%s", user_id);
-    snprintf(public, sizeof public, "id:%s", id);
+    id[TOKEN_ID_LEN] = '\0'; /* public: people type it */
     int64_t expires = lifetime_s == 0 ? 0 : now + lifetime_s * US_PER_S;
     json_t *token =
         json_pack("{s:s,s:s,s:s,s:I,s:I,s:i}", "id", id, "user", user_id, "name", name, "created",
                   (json_int_t)now, "expires", (json_int_t)expires, "last_used", 0);
-    error = account_insert(m, "tokens", hash, token, now, tokens, 2);
-    if (error == MLD_OK)
-        error = take_token(arena, token, out);
+    error = insert_token(m, arena, hash, user, token, out);
     json_decref(token);
     return error;
 }
@@ -153,7 +187,7 @@ enum mld_error accounts_token_of(struct meta *m, struct arena *arena, const char
     int64_t now = clock_now_us();
     if (strlen(secret) != ACCOUNTS_TOKEN_LEN)
         return error_set(MLD_EAUTH, "that is no token");
-    enum mld_error error = hash_secret(secret, hash);
+    enum mld_error error = account_hash(secret, hash);
     if (error == MLD_OK)
         error = account_get(m, "tokens", hash, &object, &docs);
     if (error == MLD_OK)

@@ -1,15 +1,16 @@
 /* accounts_user.c: users, each with a personal namespace of the same id and name. The user's
  * document is written last: until it is there the user does not exist. */
+#include <openssl/crypto.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
-#include "base/buf.h"
 #include "base/clock.h"
 #include "server/account_doc.h"
 #include "server/password.h"
 
-#define FOREIGN_NAME_TRIES 50
+#define FOREIGN_NAME_MAX 48 /* leaves room for what makes it another */
+#define FOREIGN_NAME_NUMBERS 9
 
 /* Words that the server's own paths and roles use. */
 static const char *const reserved[] = {"api",    "health", "metrics", "device", "me",     "admin",
@@ -34,7 +35,7 @@ enum mld_error accounts_check_name(const char *what, const char *name)
                          "with a letter or digit",
                          what, name, ACCOUNTS_NAME_MAX);
     for (size_t i = 0; i < sizeof reserved / sizeof reserved[0]; i++) {
-        if (strcmp(name, reserved[i]) == 0)
+        if (strcasecmp(name, reserved[i]) == 0)
             return error_set(MLD_ENAME, "%s '%s' is a word of the server's own", what, name);
     }
     return MLD_OK;
@@ -56,79 +57,72 @@ static enum mld_error take_user(struct arena *arena, const char *id, json_t *obj
     return MLD_OK;
 }
 
-/* The personal namespace: it has the user's id, so that its name is the user's own reservation. */
+/* The namespace, its owner last. Each step may have been done before. */
 static enum mld_error make_space(struct meta *m, struct arena *arena, const char *id,
-                                 const char *username)
+                                 const char *username, bool foreign)
 {
+    const struct account_name name = {"ns", username, id, "namespaces", foreign};
     const char *reserved_id;
-    char token[64], key[2 * ID_RANDOM_LEN + 2];
+    static const char *const tokens[] = {"namespace"};
     int64_t now = clock_now_us();
-    enum mld_error error =
-        account_reserve(m, arena, "ns", username, id, "namespaces", &reserved_id);
-    if (error != MLD_OK && (error != MLD_EEXISTS || reserved_id == NULL))
+    enum mld_error error = account_reserve(m, arena, &name, &reserved_id);
+    if (error != MLD_OK && error != MLD_EEXISTS)
         return error;
-    if (strcmp(reserved_id, id) != 0)
+    if (reserved_id == NULL || strcmp(reserved_id, id) != 0)
         return error_set(MLD_EEXISTS, "the name '%s' is taken", username);
-    const char *tokens[] = {"namespace", token};
     json_t *space = json_pack("{s:s,s:s,s:s,s:I}", "name", username, "kind", "personal", "owner",
                               id, "created", (json_int_t)now);
-    error = account_insert(m, "namespaces", id, space, now, tokens, 1);
+    error = space == NULL ? account_no_memory()
+                          : account_insert(m, "namespaces", id, space, now, tokens, 1);
     json_decref(space);
     if (error != MLD_OK && error != MLD_EEXISTS)
         return error;
-    char user_token[64];
-    snprintf(key, sizeof key, "%s/%s", id, id);
-    snprintf(token, sizeof token, "ns:%s", id);
-    snprintf(user_token, sizeof user_token, "user:%s", id);
-    tokens[0] = user_token;
-    json_t *member = json_pack("{s:s}", "role", role_name(ROLE_OWNER));
-    error = account_insert(m, "members", key, member, now, tokens, 2);
-    json_decref(member);
-    return error == MLD_EEXISTS ? MLD_OK : error;
+    return accounts_set_role(m, id, id, ROLE_OWNER);
 }
 
-/* A user of this id, which no other user has. */
-static enum mld_error make_user(struct meta *m, struct arena *arena, const char *id,
-                                const char *username, const char *password, bool admin,
-                                struct user *out)
+struct new_user {
+    const char *username;
+    const char *password; /* NULL: none */
+    bool admin;
+    bool foreign;
+};
+
+/* The user's document, which makes the user exist. */
+static enum mld_error insert_user(struct meta *m, struct arena *arena, const char *id,
+                                  const struct new_user *wanted, const char *kept, struct user *out)
 {
-    char kept[PASSWORD_TEXT_MAX] = "";
-    const char *reserved_id;
     static const char *const tokens[] = {"user"};
     int64_t now = clock_now_us();
-    enum mld_error error = accounts_check_name("the name", username);
-    if (error == MLD_OK && password != NULL)
-        error = password_hash(kept, password);
-    if (error == MLD_OK)
-        error = account_reserve(m, arena, "user", username, id, "users", &reserved_id);
-    if (error == MLD_OK && strcmp(reserved_id, id) != 0)
-        error = error_set(MLD_EEXISTS, "the name '%s' is being taken", username);
-    if (error == MLD_OK)
-        error = make_space(m, arena, id, username);
-    if (error != MLD_OK)
-        return error;
-    json_t *user =
-        json_pack("{s:s,s:s,s:b,s:b,s:i,s:I}", "username", username, "password", kept, "admin",
-                  admin, "disabled", 0, "not_before", 0, "created", (json_int_t)now);
-    error = account_insert(m, "users", id, user, now, tokens, 1);
+    json_t *user = json_pack("{s:s,s:s,s:b,s:b,s:i,s:I}", "username", wanted->username, "password",
+                             kept, "admin", wanted->admin, "disabled", 0, "not_before", 0,
+                             "created", (json_int_t)now);
+    enum mld_error error =
+        user == NULL ? account_no_memory() : account_insert(m, "users", id, user, now, tokens, 1);
+    if (error == MLD_EEXISTS)
+        error = error_set(error, "the name '%s' is taken", wanted->username);
     if (error == MLD_OK)
         error = take_user(arena, id, user, out);
     json_decref(user);
     return error;
 }
 
-/* The id that an unfinished creation of this name had, or a new one. */
-static enum mld_error id_for_name(struct meta *m, const char *username, char id[ID_RANDOM_LEN + 1])
+/* Makes a user with this id, or that of an unfinished creation of the same name. */
+static enum mld_error make_user(struct meta *m, struct arena *arena, const char *id,
+                                const struct new_user *wanted, struct user *out)
 {
-    char key[ACCOUNTS_NAME_MAX + 8];
-    json_t *there;
-    snprintf(key, sizeof key, "user:%s", username);
-    enum mld_error error = account_get(m, "names", key, &there, NULL);
-    if (error == MLD_ENOTFOUND)
-        return id_random(id);
+    char kept[PASSWORD_TEXT_MAX] = "";
+    const char *used_id;
+    const struct account_name name = {"user", wanted->username, id, "users", wanted->foreign};
+    enum mld_error error = accounts_check_name("the name", wanted->username);
+    if (error == MLD_OK && wanted->password != NULL)
+        error = password_hash(kept, wanted->password);
     if (error == MLD_OK)
-        snprintf(id, ID_RANDOM_LEN + 1, "%s", json_string_value(json_object_get(there, "id")));
-    json_decref(there);
+        error = account_reserve(m, arena, &name, &used_id);
+    if (error == MLD_OK)
+        error = make_space(m, arena, used_id, wanted->username, wanted->foreign);
+    if (error == MLD_OK)
+        error = insert_user(m, arena, used_id, wanted, kept, out);
+    OPENSSL_cleanse(kept, sizeof kept);
     return error;
 }
 
@@ -136,10 +130,9 @@ enum mld_error accounts_add_user(struct meta *m, struct arena *arena, const char
                                  const char *password, bool admin, struct user *out)
 {
     char id[ID_RANDOM_LEN + 1];
-    enum mld_error error = accounts_check_name("the name", username);
-    if (error == MLD_OK)
-        error = id_for_name(m, username, id);
-    return error == MLD_OK ? make_user(m, arena, id, username, password, admin, out) : error;
+    const struct new_user wanted = {username, password, admin, false};
+    enum mld_error error = id_random(id);
+    return error == MLD_OK ? make_user(m, arena, id, &wanted, out) : error;
 }
 
 enum mld_error accounts_user_by_id(struct meta *m, struct arena *arena, const char *id,
@@ -153,36 +146,19 @@ enum mld_error accounts_user_by_id(struct meta *m, struct arena *arena, const ch
     return error;
 }
 
-/* The document of a user, and its id. */
-static enum mld_error find_user(struct meta *m, struct arena *arena, const char *username,
-                                const char **out_id)
+static enum mld_error no_user(const char *username)
 {
-    char key[ACCOUNTS_NAME_MAX + 8];
-    json_t *there;
-    if (strlen(username) > ACCOUNTS_NAME_MAX)
-        return error_set(MLD_ENOTFOUND, "there is no user '%.80s'", username);
-    snprintf(key, sizeof key, "user:%s", username);
-    enum mld_error error = account_get(m, "names", key, &there, NULL);
-    if (error == MLD_OK) {
-        *out_id = account_text(arena, there, "id");
-        error = *out_id == NULL ? account_no_memory() : MLD_OK;
-    }
-    json_decref(there);
-    if (error == MLD_ENOTFOUND)
-        error_set(error, "there is no user '%.80s'", username);
-    return error;
+    return error_set(MLD_ENOTFOUND, "there is no user '%.80s'", username);
 }
 
 enum mld_error accounts_user_by_name(struct meta *m, struct arena *arena, const char *username,
                                      struct user *out)
 {
     const char *id;
-    enum mld_error error = find_user(m, arena, username, &id);
+    enum mld_error error = account_name_get(m, arena, "user", username, &id);
     if (error == MLD_OK)
         error = accounts_user_by_id(m, arena, id, out);
-    if (error == MLD_ENOTFOUND)
-        error_set(error, "there is no user '%.80s'", username);
-    return error;
+    return error == MLD_ENOTFOUND ? no_user(username) : error;
 }
 
 enum mld_error accounts_users(struct meta *m, struct arena *arena, struct users *out)
@@ -224,7 +200,7 @@ enum mld_error accounts_change_user(struct meta *m, const char *username,
     struct arena arena = {0};
     char kept[PASSWORD_TEXT_MAX] = "";
     const char *id = NULL;
-    enum mld_error error = find_user(m, &arena, username, &id);
+    enum mld_error error = account_name_get(m, &arena, "user", username, &id);
     if (error == MLD_OK && change->password != NULL)
         error = password_hash(kept, change->password);
     bool again = error == MLD_OK;
@@ -241,70 +217,83 @@ enum mld_error accounts_change_user(struct meta *m, const char *username,
         again = error == MLD_ECONFLICT;
     }
     arena_free(&arena);
-    return error;
+    return error == MLD_ENOTFOUND ? no_user(username) : error;
 }
 
 /* A name that could be one, made of what a foreign identity calls itself. */
 static void clean_name(char out[ACCOUNTS_NAME_MAX + 1], const char *wanted)
 {
     size_t n = 0;
-    for (const char *p = wanted; *p != '\0' && *p != '@' && n < ACCOUNTS_NAME_MAX - 8; p++) {
+    for (const char *p = wanted; *p != '\0' && *p != '@' && n < FOREIGN_NAME_MAX; p++) {
         bool fits = is_name_char(*p) && (n > 0 || strchr("-_.", *p) == NULL);
         if (fits)
             out[n++] = *p;
         else if (n > 0 && out[n - 1] != '-')
             out[n++] = '-';
     }
+    while (n > 0 && out[n - 1] == '-')
+        n--;
     out[n] = '\0';
     if (n == 0 || accounts_check_name("the name", out) != MLD_OK)
-        snprintf(out, ACCOUNTS_NAME_MAX + 1, "user");
+        memcpy(out, "user", sizeof "user");
 }
 
+/* The identity's user under the first free name: itself, with a number, with part of its id. */
 static enum mld_error make_foreign(struct meta *m, struct arena *arena, const char *id,
                                    const char *wanted, struct user *out)
 {
-    char name[ACCOUNTS_NAME_MAX + 1], tried[ACCOUNTS_NAME_MAX + 8];
+    char name[ACCOUNTS_NAME_MAX + 1], tried[ACCOUNTS_NAME_MAX + 1];
+    const struct new_user user = {tried, NULL, false, true};
     enum mld_error error = MLD_EEXISTS;
     clean_name(name, wanted);
-    for (int i = 1; error == MLD_EEXISTS && i <= FOREIGN_NAME_TRIES; i++) {
+    for (int i = 1; error == MLD_EEXISTS && i <= FOREIGN_NAME_NUMBERS + 1; i++) {
         if (i == 1)
-            snprintf(tried, sizeof tried, "%s", name);
-        else /* after a few numbers, part of the id, which is free for sure */
-            snprintf(tried, sizeof tried, i < 10 ? "%s-%.0s%d" : "%s-%.6s", name, id, i);
-        error = make_user(m, arena, id, tried, NULL, false, out);
+            snprintf(tried, sizeof tried, "%.*s", FOREIGN_NAME_MAX, name);
+        else if (i <= FOREIGN_NAME_NUMBERS)
+            snprintf(tried, sizeof tried, "%.*s-%d", FOREIGN_NAME_MAX, name, i);
+        else
+            snprintf(tried, sizeof tried, "%.*s-%.12s", FOREIGN_NAME_MAX, name, id);
+        error = make_user(m, arena, id, &user, out);
         if (error == MLD_EEXISTS && accounts_user_by_id(m, arena, id, out) == MLD_OK)
             error = MLD_OK; /* another request made this very user */
     }
     return error;
 }
 
+/* The user id of an identity, made up at its first use. */
+static enum mld_error identity_user(struct meta *m, struct arena *arena, const char *key,
+                                    const char **out_id)
+{
+    char fresh[ID_RANDOM_LEN + 1];
+    json_t *there = NULL;
+    enum mld_error error = account_get(m, "identities", key, &there, NULL);
+    if (error == MLD_ENOTFOUND) {
+        error = id_random(fresh);
+        json_t *identity = json_pack("{s:s}", "user", fresh);
+        if (error == MLD_OK)
+            error = identity == NULL ? account_no_memory()
+                                     : account_insert(m, "identities", key, identity, 0, NULL, 0);
+        json_decref(identity);
+        if (error == MLD_OK || error == MLD_EEXISTS)
+            error = account_get(m, "identities", key, &there, NULL);
+    }
+    *out_id = error == MLD_OK ? account_text(arena, there, "user") : NULL;
+    json_decref(there);
+    if (error == MLD_OK && *out_id == NULL)
+        error = account_no_memory();
+    return error;
+}
+
 enum mld_error accounts_foreign_user(struct meta *m, struct arena *arena, const char *iss,
                                      const char *sub, const char *wanted, struct user *out)
 {
-    struct buf key;
-    char id[ID_RANDOM_LEN + 1];
-    json_t *there = NULL;
-    buf_init(&key, META_MAX_NAME_BYTES);
-    buf_printf(&key, "%s\n%s", iss, sub);
-    enum mld_error error = buf_check(&key, "an identity");
-    if (error == MLD_OK)
-        error = account_get(m, "identities", buf_text(&key), &there, NULL);
-    if (error == MLD_ENOTFOUND) {
-        error = id_random(id);
-        json_t *identity = json_pack("{s:s}", "user", id);
-        if (error == MLD_OK)
-            error = account_insert(m, "identities", buf_text(&key), identity, 0, NULL, 0);
-        json_decref(identity);
-        if (error == MLD_OK || error == MLD_EEXISTS)
-            error = account_get(m, "identities", buf_text(&key), &there, NULL);
-    }
-    if (error == MLD_OK)
-        snprintf(id, sizeof id, "%s", json_string_value(json_object_get(there, "user")));
+    char key[META_MAX_NAME_BYTES];
+    const char *id;
+    int len = snprintf(key, sizeof key, "%s\n%s", iss, sub);
+    if (len >= (int)sizeof key || strchr(iss, '\n') != NULL)
+        return error_set(MLD_EINVALID, "iss and sub are no identity: too long, or with a line end");
+    enum mld_error error = identity_user(m, arena, key, &id);
     if (error == MLD_OK)
         error = accounts_user_by_id(m, arena, id, out);
-    if (error == MLD_ENOTFOUND)
-        error = make_foreign(m, arena, id, wanted, out);
-    json_decref(there);
-    buf_free(&key);
-    return error;
+    return error == MLD_ENOTFOUND ? make_foreign(m, arena, id, wanted, out) : error;
 }

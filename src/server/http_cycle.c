@@ -24,14 +24,14 @@ void *cycle_target(void *http, const char *target, struct MHD_Connection *mhd)
     return r;
 }
 
-/* Gives the answer to the library. */
+/* The answer goes to the library: cycle_call does it, without the request's lock. */
 static enum MHD_Result queue(struct request *r)
 {
     if (!answer_make_locked(r))
         return MHD_NO;
     r->phase = PHASE_SENT;
     request_turn_locked(r, TURN_ANSWER);
-    return MHD_queue_response(r->mhd, r->status, r->response);
+    return MHD_YES;
 }
 
 static void submit(struct request *r, enum phase phase)
@@ -178,13 +178,16 @@ enum MHD_Result cycle_call(void *http, struct MHD_Connection *mhd, const char *u
 {
     struct request *r = *request;
     (void)http;
-    (void)mhd;
     (void)url;
     if (r == NULL)
         return MHD_NO;
     pthread_mutex_lock(&r->lock);
+    bool was_sent = r->phase == PHASE_SENT;
     enum MHD_Result result = call_locked(r, method, version, data, size);
+    bool is_sent = r->phase == PHASE_SENT;
     pthread_mutex_unlock(&r->lock);
+    if (result == MHD_YES && is_sent && !was_sent)
+        result = MHD_queue_response(mhd, r->status, r->response);
     return result;
 }
 

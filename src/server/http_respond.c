@@ -38,7 +38,7 @@ static const char *error_name(enum mld_error code)
 }
 
 static const unsigned error_statuses[] = {
-#define RESPOND_STATUS(code, words, status, exception) [code] = status,
+#define RESPOND_STATUS(code, words, status, exception) [code] = (status),
     MLD_ERRORS(RESPOND_STATUS)
 #undef RESPOND_STATUS
 };

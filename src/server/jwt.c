@@ -124,16 +124,29 @@ static enum mld_error check_times(json_t *claims, int64_t now, int64_t max_age)
     return MLD_OK;
 }
 
+/* Text of at most 255 bytes without control characters: it becomes part of a document's id. */
+static bool is_plain_text(json_t *value)
+{
+    const char *text = json_string_value(value);
+    size_t len = json_string_length(value);
+    if (text == NULL || len > 255)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7F)
+            return false;
+    }
+    return true;
+}
+
 static enum mld_error check_claims(json_t *claims, int64_t now, int64_t max_age)
 {
     json_t *sub = json_object_get(claims, "sub");
     json_t *iss = json_object_get(claims, "iss");
-    size_t len = json_string_length(sub);
     if (claims == NULL)
         return refuse("the claims are no JSON object");
-    if (!json_is_string(sub) || len == 0 || len > 255)
+    if (!is_plain_text(sub) || json_string_length(sub) == 0)
         return refuse("sub is no text of 1 to 255 bytes");
-    if (iss != NULL && (!json_is_string(iss) || json_string_length(iss) > 255))
+    if (iss != NULL && !is_plain_text(iss))
         return refuse("iss is no text of at most 255 bytes");
     return check_times(claims, now, max_age);
 }

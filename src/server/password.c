@@ -18,12 +18,15 @@
 static pthread_mutex_t hashing_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t hashing_done = PTHREAD_COND_INITIALIZER;
 static int hashing;
+static int waiting;
 
 static bool derive(const char *password, const unsigned char *salt, unsigned char *out)
 {
     pthread_mutex_lock(&hashing_lock);
+    waiting++;
     while (hashing == AT_A_TIME)
         pthread_cond_wait(&hashing_done, &hashing_lock);
+    waiting--;
     hashing++;
     pthread_mutex_unlock(&hashing_lock);
     bool done = EVP_PBE_scrypt(password, strlen(password), salt, SALT_BYTES, UINT64_C(1) << LOG_N,
@@ -33,6 +36,14 @@ static bool derive(const char *password, const unsigned char *salt, unsigned cha
     pthread_cond_signal(&hashing_done);
     pthread_mutex_unlock(&hashing_lock);
     return done;
+}
+
+bool password_is_busy(void)
+{
+    pthread_mutex_lock(&hashing_lock);
+    bool busy = hashing + waiting >= PASSWORD_MAX_WAITING;
+    pthread_mutex_unlock(&hashing_lock);
+    return busy;
 }
 
 /* Two hex digits a byte. */

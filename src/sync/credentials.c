@@ -169,6 +169,8 @@ enum mld_error credentials_save(const char *url, const char *token)
 {
     int dir_fd;
     enum mld_error error = open_folder(&dir_fd, true);
+    if (error == MLD_OK) /* first: whatever happens, the old token never goes to the new server */
+        error = write_setting(dir_fd, TOKENS_FILE, TOKEN_KEY, NULL);
     if (error == MLD_OK)
         error = write_setting(dir_fd, CONFIG_FILE, URL_KEY, url);
     if (error == MLD_OK)

@@ -31,6 +31,14 @@ def test_by_name(cli, first, out):
     assert below(out) == ["same.txt"]
     assert "2 files are named 'same.txt'" in cli("download", first, "same.txt", code=2).stderr
     assert "no file 'none.pt'" in cli("download", first, "none.pt", code=3).stderr
+    for word, nearest in (
+        ("note.txt", "notes.txt"),
+        ("bestt.pt", "best.pt"),
+        ("model/best.pt", "models/best.pt"),
+        ("/models/bets.pt", "models/best.pt"),
+    ):
+        assert f"did you mean '{nearest}'?" in cli("download", first, word, code=3).stderr
+    assert "did you mean" not in cli("download", first, "something/else.bin", code=3).stderr
     assert "gone.txt" in cli("download", first, "gone.txt", code=3).stderr
 
 

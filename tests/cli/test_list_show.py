@@ -106,8 +106,13 @@ def test_show_for_programs(cli, first):
     assert metric["name"] == "train/loss" and metric["totalDataPoints"] == 100
     fields = {field.pop("name"): field for field in metric["fields"]}
     assert fields == {
-        "loss": {"last": LOSS[-1], "min": min(LOSS), "max": 1.0},
-        "step": {"last": 99, "min": 0, "max": 99},
+        "loss": {
+            "last": LOSS[-1],
+            "min": min(LOSS),
+            "max": 1.0,
+            "mean": pytest.approx(sum(LOSS) / 100),
+        },
+        "step": {"last": 99, "min": 0, "max": 99, "mean": 49.5},
     }
     (track,) = answer["tracks"]
     assert (track["topic"], track["totalEntries"]) == ("robot/pos", 3)
@@ -145,6 +150,22 @@ def test_the_last_lines_of_a_very_long_log(cli, first):
     assert [line["message"] for line in lines] == ["99998", "99999", "100000", "100001"]
 
 
+def test_show_why_a_run_failed(cli, tmp_path):
+    from ml_dash import Experiment
+
+    with pytest.raises(ValueError, match="no such"), Experiment("bad", "p", local_path="root").run:
+        raise ValueError("no such\x1b[31m\nlayer")
+    lines = cli("show", "root").stdout.splitlines()
+    assert lines[1].split() == ["status", "FAILED"]
+    assert lines[2].split(maxsplit=1) == ["error", "ValueError: no such [31m layer"]
+    assert cli.json("show", "root")["experiment"]["error"] == "ValueError: no such [31m layer"
+    with Experiment("bad", "p", local_path="root").run:
+        pass
+    assert "error" not in cli("show", "root").stdout
+    (experiment,) = cli.json("list", "root")["experiments"]
+    assert experiment["error"] is None
+
+
 def test_metrics_that_are_no_curves(cli, tmp_path):
     from ml_dash import Experiment
 
@@ -161,7 +182,8 @@ def test_metrics_that_are_no_curves(cli, tmp_path):
     (flat,) = [line for line in text.splitlines() if line.startswith("  flat ")]
     assert flat.split() == ["flat", "a", "1", "2", "2", "2", "▁"]
     fields = {m["name"]: m["fields"][0] for m in cli.json("show", "root")["metrics"]}
-    assert fields["words"] == {"name": "word", "last": "x\x1b", "min": None, "max": None}
+    none = {"min": None, "max": None, "mean": None}
+    assert fields["words"] == {"name": "word", "last": "x\x1b", **none}
 
 
 def test_wide_names_keep_the_columns(cli, tmp_path):

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from ml_dash import Experiment
 
 COMMANDS = ["list", "show", "download", "verify", "gc", "version"]
 
@@ -107,7 +108,8 @@ def test_names_of_experiments(cli, root):
     several = cli("show", code=2).stderr
     assert "digits/first" in several and "other/second" in several
     assert "no experiment of this name" in cli("show", "third", code=3).stderr
-    assert "no experiment of this name" in cli("show", "irst", code=3).stderr
+    for word, nearest in (("irst", "first"), ("digit/first", "digits/first"), ("otehr", "other")):
+        assert f"did you mean '{nearest}'?" in cli("show", word, code=3).stderr
 
 
 def test_a_name_of_two_needs_its_project(cli, root):
@@ -125,3 +127,58 @@ def test_a_whole_name_is_not_the_end_of_another(cli, root):
 def test_dash_is_the_second_choice(cli, root):
     os.rename(".ml-dash", ".dash")
     assert "digits/first" in cli("list").stdout
+
+
+def listed(cli, *words):
+    lines = cli("list", *words).stdout.splitlines()
+    return [line.split()[0] for line in lines if line and not line.startswith("EXPERIMENT")]
+
+
+def test_a_project_stands_for_its_experiments(cli, root):
+    for place in ("digits/third", "deep/er/fourth", "digits2/fifth", "more/digits"):
+        project, name = place.rsplit("/", 1)
+        with Experiment(
+            name, project.split("/")[-1], folder=project.rpartition("/")[0] or None
+        ).run:
+            pass
+    assert listed(cli, "digits") == listed(cli, "digits/") == ["digits/first", "digits/third"]
+    assert listed(cli, root / "digits") == ["digits/first", "digits/third"]
+    assert listed(cli, "deep") == listed(cli, "deep/er") == ["deep/er/fourth"]
+    assert len(cli.json("list", "digits")["experiments"]) == 2
+    assert cli("list", "deep", "--files").stdout.startswith("0 files")
+    assert cli.json("show", "deep")["experiment"]["name"] == "fourth"
+    assert "2 experiments" in cli("verify", "digits").stdout
+    # Where one experiment is asked for, a name goes before a project; that of two is told.
+    assert cli.json("show", "digits")["experiment"]["project"] == "more"
+    shutil.rmtree(root / "more")
+    several = cli("show", "digits", code=2).stderr
+    assert "2 experiments" in several and "digits/third" in several and "other" not in several
+
+
+def test_a_data_folder_does_not_hide_a_project(cli, root):
+    os.mkdir("digits")
+    assert listed(cli, "digits") == ["digits/first"]
+    os.mkdir("empty")
+    assert "no experiment in 'empty' or below it" in cli("list", "empty", code=3).stderr
+
+
+def test_both_roots(cli, root):
+    with Experiment(prefix="alice/digits/run").run as e:
+        e.files.save_text("x", to="x.txt")
+    text = cli("list").stdout
+    ours, theirs = text.split("\n\n")
+    assert ours.startswith(".ml-dash:\nEXPERIMENT") and "digits/first" in ours
+    assert theirs.startswith(".dash:\nEXPERIMENT") and "alice/digits/run" in theirs
+    assert "alice" not in ours and "first" not in theirs
+    found = cli.json("list")["experiments"]
+    assert [e["name"] for e in found] == ["first", "second", "run"]
+    assert listed(cli, "alice") == ["alice/digits/run"]
+    assert cli("show", "alice/digits/run").stdout.startswith("alice/digits/run")
+    assert cli("show", "first").stdout.startswith("digits/first")
+    assert "below .ml-dash or .dash" in cli("show", "nothing", code=3).stderr
+    assert "3 experiments" in cli("verify").stdout
+    shutil.copytree(root / "digits/first", ".dash/digits/first")
+    both = cli("show", "digits/first", code=2).stderr
+    assert "2 experiments" in both and "'.ml-dash/digits/first'" in both
+    shutil.rmtree(root)
+    assert cli("list").stdout.startswith("EXPERIMENT")

@@ -1,5 +1,3 @@
-#include "meta_suite.h"
-
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,18 +7,20 @@
 
 #include <cmocka.h>
 
+#include "meta_cases.h"
+
 #define THREADS 64
 #define ROUNDS 20
 
 static const struct meta_suite *suite;
 
-static int setup(void **state)
+int meta_suite_setup(void **state)
 {
     *state = suite->open_empty();
     return *state == NULL ? -1 : 0;
 }
 
-static int teardown(void **state)
+int meta_suite_teardown(void **state)
 {
     meta_close(*state);
     return 0;
@@ -519,11 +519,11 @@ static void is_well(void **state)
     assert_string_equal(meta_kind(*state), suite->name);
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, meta_suite_setup, meta_suite_teardown)
 
 int meta_suite_run(const struct meta_suite *s)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest own[] = {
         CASE(reads_back_what_was_inserted),
         CASE(tells_nothing_from_empty),
         CASE(an_id_is_taken_once),
@@ -542,6 +542,9 @@ int meta_suite_run(const struct meta_suite *s)
         CASE(two_openings_see_each_other),
         CASE(is_well),
     };
+    struct CMUnitTest tests[sizeof own / sizeof own[0] + META_FIND_CASES];
+    memcpy(tests, own, sizeof own);
+    memcpy(tests + sizeof own / sizeof own[0], meta_find_cases, sizeof meta_find_cases);
     suite = s;
     return cmocka_run_group_tests_name(s->name, tests, NULL, NULL);
 }

@@ -202,13 +202,11 @@ static void get_header(struct request *r)
     answer_text(r, "header");
 }
 
-static struct http *http; /* for /metrics */
-
 static void get_metrics(struct request *r)
 {
     struct buf body;
     buf_init(&body, 1 << 20);
-    http_metrics(http, &body);
+    http_metrics(request_http(r), &body);
     respond_bytes(r, 200, "text/plain; version=0.0.4", &body);
 }
 
@@ -290,6 +288,7 @@ static int set(struct settings *s, const char *name, const char *value)
 int main(int argc, char **argv)
 {
     struct settings settings = {.grace_ms = 5000};
+    struct http *http;
     sigset_t signals;
     int signal_number;
     settings.http.listen = "127.0.0.1:0";

@@ -103,6 +103,14 @@ def test_first_and_second_start(tmp_path):
     assert b'mldash_store_info{meta="sqlite"' in metrics.body
     assert server.ask("/metrics", headers="X-Forwarded-For: 10.1.1.1\r\n").status == 401
     assert server.ask("/health", host="evil.example").status == 421
+    for words in (["user", "create", "ada", "--admin"], ["user", "create", "bob"]):
+        subprocess.run([COMMAND, *words, "--no-password", "--data", tmp_path / "data"], check=True)
+    for name, status in (("ada", 200), ("bob", 404)):
+        token = subprocess.check_output(
+            [COMMAND, "token", "create", name, "--data", tmp_path / "data"], text=True
+        ).strip()
+        headers = f"X-Forwarded-For: 10.1.1.1\r\nAuthorization: Bearer {token}\r\n"
+        assert server.ask("/metrics", headers=headers).status == status
     out = server.finish()
     assert str(server.port) in out
     assert "ml-dash user create" in out

@@ -8,6 +8,7 @@ import pickle
 import re
 import time
 import warnings
+from pathlib import Path
 
 import ml_dash
 import pytest
@@ -43,6 +44,9 @@ def test_layouts():
         (Experiment(prefix="me/proj/deep/name"), ".dash/me/proj/deep/name"),
         (Experiment(prefix="/me/proj", dash_root="r3"), "r3/me/proj"),
         (Experiment("me/proj/name", local_path="r4"), "r4/me/proj/name"),
+        (Experiment(Path("me/proj/n"), local_path=Path("r4")), "r4/me/proj/n"),
+        (Experiment(prefix=Path("/me/proj/n"), dash_root=Path("r5")), "r5/me/proj/n"),
+        (Experiment("a", "p", folder=Path("x/{EXP.name}"), local_path=Path("r6")), "r6/x/a/p/a"),
     ]
     for experiment, place in cases:
         with experiment.run:
@@ -75,6 +79,76 @@ def test_exceptions_in_the_body(body, status):
                 raise body
         assert caught.value is body
     assert experiment.status == status
+
+
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("odd")
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (ValueError("no such\nlayer \x1b[31m"), "ValueError: no such layer [31m"),
+        (TooLargeError("big"), "ml_dash.exceptions.TooLargeError: big"),
+        (KeyError("a"), "KeyError: 'a'"),
+        (AssertionError(), "AssertionError"),
+        (OSError("bad \udcff name \0"), "OSError: bad \\udcff name"),
+        (RuntimeError("x" * 10_000), "RuntimeError: " + "x" * (4096 - 14) + "…"),
+        (Odd(), f"{__name__}.Odd: <its message cannot be read>"),
+        (SystemExit("no data"), "SystemExit: no data"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_error_of_a_run(body, error):
+    """What the body raised is kept with the status, also for those who only read."""
+    experiment = Experiment("a", "p")
+    assert experiment.error is None
+    with pytest.raises(type(body)), experiment.run:
+        raise body
+    reader = Experiment("a", "p", read_only=True).run.start()
+    assert experiment.error == reader.error == error
+    assert reader.data["experiment"]["error"] == error
+    with open(os.path.join(experiment.directory, "experiment.json")) as stream:
+        assert json.load(stream).get("error") == error
+    with experiment.run:
+        assert experiment.error is None
+    assert experiment.error is None
+
+
+def test_error_of_decorated_functions():
+    @ml_dash_experiment("a", "p")
+    def train(experiment):
+        raise ValueError("no data")
+
+    with pytest.raises(ValueError, match="no data"):
+        train()
+    assert Experiment("a", "p", read_only=True).run.start().error == "ValueError: no data"
+
+
+def test_fail_with_a_reason():
+    experiment = Experiment("a", "p").run.start()
+    experiment.run.fail("diverged\nat step 3")
+    assert (experiment.status, experiment.error) == ("FAILED", "diverged at step 3")
+    experiment.run.start()
+    experiment.run.fail(error=ValueError("no data"))
+    assert (experiment.status, experiment.error) == ("FAILED", "ValueError: no data")
+    experiment.run.start()
+    experiment.run.fail()
+    assert (experiment.status, experiment.error) == ("FAILED", None)
+
+
+def test_error_of_a_program_that_ends_by_one(run_python):
+    run_python(
+        """
+        from ml_dash import Experiment
+
+        Experiment("a", "p").run.start()
+        raise LookupError("no data")
+        """,
+        check=False,
+    )
+    assert Experiment("a", "p", read_only=True).run.start().error == "LookupError: no data"
 
 
 def test_calls():
@@ -114,6 +188,29 @@ def test_decorators():
         return experiment.directory
 
     assert os.path.samefile(other(), "r/me/p/c")
+
+
+def test_without_run():
+    """An experiment is its own context manager and decorator."""
+    experiment = Experiment("a", "p")
+    with experiment as opened:
+        assert opened is experiment
+        assert experiment.status == "RUNNING"
+    assert experiment.status == "COMPLETED"
+    with pytest.raises(ValueError, match="x"), experiment:
+        raise ValueError("x")
+    assert experiment.status == "FAILED"
+
+    @experiment
+    def train(exp, lr, *, steps=1):
+        """Trains."""
+        assert exp is experiment
+        assert exp.status == "RUNNING"
+        return lr * steps
+
+    assert train(0.5, steps=4) == 2.0
+    assert train.__doc__ == "Trains."
+    assert experiment.status == "COMPLETED"
 
 
 def test_before_the_start():
@@ -375,31 +472,58 @@ def test_damaged_records_are_a_warning_at_open():
     assert again.verify()["losses"] >= 1
 
 
-def test_damaged_series_are_a_warning_when_read():
+KEPT = [0, 1, 2, 3, 5, 6, 7, 8, 9]
+
+
+def write_series():
     with Experiment("a", "p").run as experiment:
         for i in range(10):
             experiment.metrics("m").append(value=i)
             experiment.tracks("t").append(value=i, _ts=float(i))
             experiment.log(str(i))
+
+
+def garble_series():
     garble(".ml-dash/p/a/metrics/m/data.jsonl", 4)
     garble(".ml-dash/p/a/tracks/t/data.jsonl", 4)
     garble(".ml-dash/p/a/logs/logs.jsonl", 4)
+
+
+def series_reads(experiment):
+    return (
+        lambda: [p["data"]["value"] for p in experiment.metrics("m").read()["data"]],
+        lambda: [entry["value"] for entry in experiment.tracks("t").read()["entries"]],
+        lambda: [int(line["message"]) for line in experiment.logs.read()],
+    )
+
+
+def test_damaged_series_are_a_warning_at_open():
+    write_series()
+    garble_series()
+    again = Experiment("a", "p")
+    with pytest.warns(DamagedWarning) as caught:
+        again.run.start()
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # said once
+        assert [read() for read in series_reads(again)] == [KEPT] * 3
+    again.run.complete()
+    names = {finding["name"] for finding in again.verify()["findings"]}
+    assert {"metrics/m/data.jsonl", "tracks/t/data.jsonl", "logs/logs.jsonl"} <= names
+
+
+def test_what_is_damaged_later_is_a_warning_when_read():
+    write_series()
     again = Experiment("a", "p")
     with again.run:
-        kept = [0, 1, 2, 3, 5, 6, 7, 8, 9]
-        for read in (
-            lambda: [p["data"]["value"] for p in again.metrics("m").read()["data"]],
-            lambda: [entry["value"] for entry in again.tracks("t").read()["entries"]],
-            lambda: [int(line["message"]) for line in again.logs.read()],
-        ):
+        garble_series()
+        for read in series_reads(again):
             with pytest.warns(DamagedWarning) as caught:
-                assert read() == kept
+                assert read() == KEPT
             assert [warning.filename for warning in caught] == [__file__]
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
-                assert read() == kept  # said once
-        names = {finding["name"] for finding in again.verify()["findings"]}
-    assert {"metrics/m/data.jsonl", "tracks/t/data.jsonl", "logs/logs.jsonl"} <= names
+                assert read() == KEPT  # said once
 
 
 def test_no_warning_without_damage():

@@ -7,6 +7,7 @@ import os
 import pickle
 import stat
 import time
+from pathlib import Path
 
 import pytest
 from ml_dash import Experiment
@@ -223,6 +224,38 @@ def test_duplicate(experiment):
         experiment.files.duplicate("123", to="x.txt")
 
 
+def test_pathlib_paths(experiment, tmp_path):
+    """A pathlib path is taken wherever a str is."""
+    source = tmp_path / "w.bin"
+    source.write_bytes(b"weights")
+    saved = experiment.files(source, prefix=Path("/models")).save()
+    assert place(saved) == "/models/w.bin"
+    assert place(experiment.files(source, prefix=Path("models")).save(to=Path("b/c.bin"))) == (
+        "/models/b/c.bin"
+    )
+    assert place(experiment.files(Path("up")).upload(source, to=Path("d.bin"))) == "/up/d.bin"
+    assert place(experiment.files(dir=Path("x")).save_text("t", Path("a.txt"))) == "/x/a.txt"
+    assert place(experiment.files().save_json({}, to=Path("x/a.json"))) == "/x/a.json"
+    assert place(experiment.files().save_pkl({}, to=Path("x/a.pkl"))) == "/x/a.pkl"
+    assert place(experiment.files.duplicate(saved, Path("x/w.bin"))) == "/x/w.bin"
+    assert len(experiment.files(prefix=Path("x")).list(Path("*.txt"))) == 1
+    assert len(experiment.files.list(prefix=Path("/x"))) == 4
+    assert experiment.files(Path("x/a.txt")).exists()
+    assert experiment.files.exists(Path("x/a.txt"))
+    assert experiment.files.info(Path("x/a.txt"))["filename"] == "a.txt"
+    assert experiment.files.read_text(Path("x/a.txt")) == "t"
+    assert len(experiment.files.versions(Path("x/a.txt"))) == 1
+    files = experiment.files(Path("x/a.txt"), dest_path=tmp_path / "out.txt")
+    assert files.download() == str(tmp_path / "out.txt")
+    assert experiment.files(Path("x/*.txt")).download(to=tmp_path / "o") == [f"{tmp_path}/o/a.txt"]
+    assert experiment.files().download(Path("x/a.txt"), to=tmp_path) == str(tmp_path / "a.txt")
+    experiment.files.delete(Path("x/*.pkl"))
+    experiment.files.restore(Path("x/a.pkl"))
+    experiment.files(Path("x/a.pkl")).delete()
+    with pytest.raises(NotFoundError, match=r"'\*\.pkl'"):
+        experiment.files.delete(Path("*.pkl"))
+
+
 def test_bindrs(experiment):
     experiment.files(bindrs=["paper", "talk"]).save_text("a", to="a.txt")
     experiment.files().save_text("b", to="b.txt")
@@ -271,6 +304,35 @@ def test_download_destinations(experiment):
     assert files.download(to="new/folder/x.txt") == "new/folder/x.txt"
     with pytest.raises(OSError, match=r"there\.txt"):
         files.download(to="there.txt/x.txt")
+
+
+def test_download_into_the_working_directory(experiment):
+    """Under its own name: a file in the way is replaced, one with the same bytes left alone."""
+    files = experiment.files(file_id=experiment.files.save_text("text", to="deep/x.txt")["id"])
+    first = files.download()
+    os.utime("x.txt", (1, 1))
+    for again in (
+        files.download(),
+        experiment.files("deep/x.txt").download(),
+        os.path.normpath(experiment.files("deep").download("*.txt")[0]),
+    ):
+        assert again == first == "x.txt"
+        assert os.stat("x.txt").st_mtime == 1
+    for other in (b"TEXT", b"longer text"):
+        write("x.txt", other)
+        with pytest.raises(ExistsError):
+            files.download(overwrite=False)
+        assert files.download() == first
+        with open("x.txt", "rb") as stream:
+            assert stream.read() == b"text"
+    write("elsewhere.txt", b"text")
+    os.remove("x.txt")
+    os.symlink("elsewhere.txt", "x.txt")
+    files.download()
+    assert not os.path.islink("x.txt")
+    experiment.files.delete("deep/x.txt")
+    with pytest.raises(NotFoundError):
+        experiment.files("deep/x.txt").download()
 
 
 def test_download_spares_devices_and_pipes(experiment):

@@ -99,6 +99,32 @@ def test_stats_and_list(experiment):
     assert experiment.metrics("train/loss") is metric
 
 
+def test_stats_of_fields(experiment):
+    metric = experiment.metrics("loss")
+    assert metric.stats()["fields"] == {}
+    for step, value in enumerate((3.0, float("nan"), 1, float("inf"), 5)):
+        metric.log(value=value, step=step)
+    metric.append(note="text", flag=True, nothing=None, huge=10**400)
+    fields = metric.stats()["fields"]
+    none = {"min": None, "max": None, "mean": None}
+    assert fields == {
+        "flag": {"last": True, **none},
+        "huge": {"last": 10**400, **none},
+        "note": {"last": "text", **none},
+        "nothing": {"last": None, **none},
+        "step": {"last": 4, "min": 0, "max": 4, "mean": 2.0},
+        "value": {"last": 5, "min": 1, "max": 5, "mean": 3.0},
+    }
+    metric.append(value=-1)
+    assert metric.stats()["fields"]["value"] == {"last": -1, "min": -1, "max": 5, "mean": 2.0}
+    many = experiment.metrics("many")
+    many.append_batch([{"value": i} for i in range(25_000)])
+    mean = 24_999 / 2
+    assert many.stats()["fields"] == {
+        "value": {"last": 24_999, "min": 0, "max": 24_999, "mean": mean}
+    }
+
+
 def test_summary_cache(experiment):
     cache = experiment.metrics("m").summary_cache
     for value in (1, 2, None, 3):

@@ -95,7 +95,7 @@ def test_logs(experiment):
 
 def test_bad_logs(experiment):
     with pytest.raises(ValueError, match="level"):
-        experiment.log("x", "warning")
+        experiment.log("x", "alert")
     with pytest.raises(TypeError):
         experiment.log(3)
     assert experiment.logs.read() == []
@@ -123,5 +123,19 @@ def test_echo(capsys):
 
 def test_levels():
     assert LogLevel.validate("INFO") == "info"
-    with pytest.raises(ValueError, match="warning"):
-        LogLevel.validate("warning")
+    with pytest.raises(ValueError, match="alert"):
+        LogLevel.validate("alert")
+    with pytest.raises(ValueError, match="3"):
+        LogLevel.validate(3)
+
+
+def test_warning_is_stored_as_warn(experiment):
+    experiment.log("a", level="warning")
+    experiment.log("b", level="WARNING")
+    experiment.logs.warning("c", step=1)
+    experiment.log(metadata={"m": 1}).warning("d")
+    lines = experiment.logs.read(level="warning")
+    assert [line["message"] for line in lines] == ["a", "b", "c", "d"]
+    assert {line["level"] for line in lines} == {"warn"}
+    assert lines[2]["metadata"] == {"step": 1}
+    assert lines[3]["metadata"] == {"m": 1}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import sys
+import textwrap
 import threading
+import traceback
 
 import pytest
 from ml_dash import Experiment
@@ -206,6 +209,65 @@ def test_an_error_that_nobody_asked_for_is_raised_at_the_end(small):
         run.complete()
     assert small.status == "COMPLETED"
     run.complete()
+
+
+def save_two_too_large(experiment):
+    for name in ("one.pt", "two.pt"):
+        experiment.files.save_torch(torch.rand(100_000), name, background=True)
+
+
+def check_both_are_named(text):
+    for name in ("one.pt", "two.pt"):
+        assert f"saving '{name}' in the background failed: {TooLargeError.__module__}.Too" in text
+
+
+needs_notes = pytest.mark.skipif(sys.version_info < (3, 11), reason="exceptions have no notes")
+
+
+@needs_notes
+def test_each_error_of_the_background_is_named_at_the_end(small):
+    with pytest.raises(TooLargeError) as caught, small.run as experiment:
+        save_two_too_large(experiment)
+    check_both_are_named("".join(traceback.format_exception(caught.value)))
+
+
+@needs_notes
+def test_an_error_of_the_body_names_those_of_the_background(small):
+    with pytest.raises(KeyError) as caught, small.run as experiment:
+        save_two_too_large(experiment)
+        raise KeyError("body")
+    check_both_are_named("".join(traceback.format_exception(caught.value)))
+
+
+PROGRAM = """
+    import os, sys, torch
+    from ml_dash import Experiment
+
+    experiment = Experiment("a", "b", local_path="root", max_file_size=100_000).run.start()
+
+    def save():
+        for name in ("one.pt", "two.pt"):
+            experiment.files.save_torch(torch.rand(100_000), name, background=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "save()",
+        "import multiprocessing as m; p = m.get_context('fork').Process(target=save); p.start();"
+        "p.join()",
+        "def end(): save(); experiment.run.complete()",
+    ],
+    ids=["at the exit", "in a child", "in a child that ends its part"],
+)
+def test_an_error_of_the_background_is_told_somewhere(run_python, how):
+    code = textwrap.dedent(PROGRAM) + how
+    if how.startswith("def"):
+        code += "\nimport multiprocessing as m\np = m.get_context('fork').Process(target=end)\n"
+        code += "p.start(); p.join()\n"
+    if sys.version_info >= (3, 11) or "fork" in code:
+        check_both_are_named(run_python(code).stderr)
 
 
 def test_a_program_that_just_ends(run_python, tmp_path):

@@ -244,8 +244,7 @@ static void test_garbled_and_torn_lines_are_reported(void **state)
     o.read_only = true;
     e = opened(&o);
     assert_int_equal(mld_experiment_info(&info, e), MLD_OK);
-    assert_int_equal(info->n_problems,
-                     1); /* a reader ignores a torn tail: it may be being written */
+    assert_int_equal(info->n_problems, 2); /* nobody is left to finish the torn one */
     assert_non_null(strstr(info->warning, "records.jsonl"));
     assert_string_equal(info->description, "before");
     mld_experiment_info_free(info);
@@ -253,7 +252,7 @@ static void test_garbled_and_torn_lines_are_reported(void **state)
     o.read_only = false;
     e = opened(&o);
     assert_int_equal(mld_experiment_info(&info, e), MLD_OK);
-    assert_int_equal(info->n_problems, 2); /* its next owner cut it, and says so */
+    assert_int_equal(info->n_problems, 2); /* its next owner cut it, and says so, too */
     assert_string_equal(info->description, "before");
     mld_experiment_info_free(info);
     assert_int_equal(mld_experiment_end(e, MLD_COMPLETED), MLD_OK);
@@ -322,6 +321,80 @@ static void test_prefix_layout(void **state)
     mld_experiment_close(e);
 }
 
+/* What a fresh reader sees of a run; free it. */
+static char *error_read(const char *root)
+{
+    struct mld_experiment_options o = at(root);
+    struct mld_experiment_info *info;
+    o.read_only = true;
+    mld_experiment *e = opened(&o);
+    assert_int_equal(mld_experiment_info(&info, e), MLD_OK);
+    char *error = info->error == NULL ? NULL : strdup(info->error);
+    mld_experiment_info_free(info);
+    mld_experiment_close(e);
+    return error;
+}
+
+static void fail_with(const char *root, const char *reason, const char *expected)
+{
+    struct mld_experiment_options o = at(root);
+    mld_experiment *e = opened(&o);
+    char *error = error_read(root);
+    assert_null(error); /* of the run before */
+    assert_int_equal(mld_experiment_fail(e, reason), MLD_OK);
+    assert_int_equal(mld_experiment_fail(e, "the first counts"), MLD_OK);
+    mld_experiment_close(e);
+    assert_int_equal(status_read(root, NULL), MLD_FAILED);
+    error = error_read(root);
+    if (expected == NULL)
+        assert_null(error);
+    else
+        assert_string_equal(error, expected);
+    free(error);
+}
+
+static void test_why_it_failed(void **state)
+{
+    const char *root = ((const struct scratch *)*state)->path;
+    char many[MLD_MAX_REASON_BYTES + 2], cut[MLD_MAX_REASON_BYTES + 4];
+    memset(many, 'x', sizeof many);
+    many[sizeof many - 1] = '\0';
+    memset(cut, 'x', sizeof cut);
+    memcpy(cut + MLD_MAX_REASON_BYTES, "\xE2\x80\xA6", 4);
+    fail_with(root, "ValueError: no such layer", "ValueError: no such layer");
+    fail_with(root, NULL, NULL);
+    fail_with(root, " \n\x1b ", NULL);
+    fail_with(root, " a\n\t b\x1b[31m\x7f\xC2\x9B c\xE2\x80\xA8 d\n", "a b [31m c d");
+    fail_with(root, "z\xC3\xBC \xFF\xF0\x9F\x8E\x89 \xED\xA0\x80",
+              "z\xC3\xBC ?\xF0\x9F\x8E\x89 ???");
+    fail_with(root, many, cut);
+    many[MLD_MAX_REASON_BYTES] = '\0';
+    fail_with(root, many, many);
+    memcpy(many + MLD_MAX_REASON_BYTES - 1, "\xC3\xBC", 3); /* not half a character */
+    memcpy(cut + MLD_MAX_REASON_BYTES - 1, "\xE2\x80\xA6", 4);
+    fail_with(root, many, cut);
+}
+
+static void test_why_the_first_failed(void **state)
+{
+    const char *root = ((const struct scratch *)*state)->path;
+    struct mld_experiment_options o = at(root);
+    mld_experiment *a = opened(&o);
+    mld_experiment *b = opened(&o);
+    assert_int_equal(mld_experiment_fail(a, "cause"), MLD_OK);
+    assert_int_equal(mld_experiment_fail(b, "consequence"), MLD_OK);
+    mld_experiment_close(a);
+    mld_experiment_close(b);
+    char *error = error_read(root);
+    assert_string_equal(error, "cause");
+    free(error);
+    a = opened(&o);
+    assert_int_equal(mld_experiment_end(a, MLD_COMPLETED), MLD_OK);
+    mld_experiment_close(a);
+    error = error_read(root);
+    assert_null(error);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -337,6 +410,8 @@ int main(void)
         TEST(test_newer_format_is_refused),
         TEST(test_bad_options_leave_nothing),
         TEST(test_prefix_layout),
+        TEST(test_why_it_failed),
+        TEST(test_why_the_first_failed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,12 @@
 /* metric.h: what a metric's points come to: per field the last value, the range, and a trend for a
  * sparkline. Reads the points piece by piece, so that a long metric needs little memory. */
-#ifndef CLI_METRIC_H
-#define CLI_METRIC_H
+#ifndef RUN_METRIC_H
+#define RUN_METRIC_H
 
-#include "cli/cli.h"
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mldash/series.h"
 
 #define METRIC_TREND 24 /* most values of a trend */
 
@@ -26,6 +29,8 @@ enum mld_error metric_read(struct metric *out, mld_experiment *experiment,
 /* The means of even parts of the series, n_trend of them; NaN where a part has no number. */
 void metric_trend(const struct metric *metric, const struct metric_field *field,
                   double out[METRIC_TREND]);
+/* The mean of all finite values; NaN when there is none. */
+double metric_mean(const struct metric_field *field);
 void metric_free(struct metric *metric);
 
 #endif

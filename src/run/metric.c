@@ -1,9 +1,10 @@
-#include "cli/metric.h"
+#include "run/metric.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "base/json.h"
 
 #define POINTS_AT_ONCE 100000
@@ -71,7 +72,7 @@ static enum mld_error add_point(struct reading *r, const struct mld_point *point
             add_number(field, number, part);
         const char *raw = json_raw(&r->doc, value, &len);
         if (!keep_last(field, raw, len))
-            return MLD_ENOMEM;
+            return error_set(MLD_ENOMEM, "out of memory for what a metric comes to");
     }
     return MLD_OK;
 }
@@ -88,7 +89,7 @@ static enum mld_error init_fields(struct metric *metric, const struct mld_series
 {
     metric->fields = calloc(info->n_columns + 1, sizeof(*metric->fields));
     if (!metric->fields)
-        return MLD_ENOMEM;
+        return error_set(MLD_ENOMEM, "out of memory for what a metric comes to");
     for (size_t i = 0; i < info->n_columns; i++) {
         if (strcmp(info->columns[i], "_ts") == 0)
             continue;
@@ -130,6 +131,17 @@ void metric_trend(const struct metric *metric, const struct metric_field *field,
 {
     for (size_t i = 0; i < metric->n_trend; i++)
         out[i] = field->counts[i] ? field->sums[i] / (double)field->counts[i] : NAN;
+}
+
+double metric_mean(const struct metric_field *field)
+{
+    double sum = 0;
+    uint64_t count = 0;
+    for (size_t i = 0; i < METRIC_TREND; i++) {
+        sum += field->sums[i];
+        count += field->counts[i];
+    }
+    return count ? sum / (double)count : NAN;
 }
 
 void metric_free(struct metric *metric)
