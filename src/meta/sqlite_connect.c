@@ -112,6 +112,8 @@ enum mld_error sqlite_fail(struct connection *c, const char *what)
     if (c->db == NULL)
         return error_set(MLD_ENOMEM, "%s %s: out of memory", what, unknown);
     int code = sqlite3_extended_errcode(c->db), system_errno = sqlite3_system_errno(c->db);
+    if (system_errno == 0 && (code & 0xff) == SQLITE_IOERR)
+        system_errno = errno; /* SQLite does not note it for a commit; sqlite_run begins with 0 */
     const char *file = sqlite3_db_filename(c->db, "main");
     const char *words = sqlite3_errmsg(c->db);
     enum mld_error error = code_of(code, system_errno);
@@ -143,6 +145,7 @@ sqlite3_stmt *sqlite_prepare(struct connection *c, enum statement which)
 enum mld_error sqlite_run(struct connection *c, enum statement which)
 {
     sqlite3_stmt *s = sqlite_prepare(c, which);
+    errno = 0;
     bool done = s != NULL && sqlite3_step(s) == SQLITE_DONE;
     enum mld_error error = done ? MLD_OK : sqlite_fail(c, "writing");
     sqlite3_reset(s);
