@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -323,6 +324,25 @@ enum mld_error fs_write_once(int fd, const void *data, size_t len, size_t *out_w
     return MLD_OK;
 }
 
+enum mld_error fs_pwrite_all(int fd, const void *data, size_t len, off_t offset, const char *name)
+{
+    const char *at = data;
+
+    while (len > 0) {
+        ssize_t n = pwrite(fd, at, len, offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set_errno(errno, "cannot write '%.400s'", name);
+        if (n == 0)
+            return error_set(MLD_EIO, "cannot write '%.400s': the system took no byte", name);
+        at += n;
+        offset += n;
+        len -= (size_t)n;
+    }
+    return MLD_OK;
+}
+
 enum mld_error fs_truncate(int fd, off_t len, const char *name)
 {
     int result;
@@ -351,6 +371,28 @@ enum mld_error fs_close(int *fd, const char *name)
 void fs_preallocate(int fd, off_t offset, off_t len)
 {
     (void)fallocate(fd, FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+enum mld_error fs_allocate(int fd, off_t len, const char *name)
+{
+    struct statvfs room;
+    int result;
+
+    if (len == 0)
+        return fs_truncate(fd, 0, name);
+    /* Asked first, because ext4 would fill the disk to find out. */
+    if (fstatvfs(fd, &room) == 0 && room.f_bavail < (uint64_t)len / room.f_frsize)
+        return error_set_errno(ENOSPC, "cannot make room for %lld bytes in '%.400s'",
+                               (long long)len, name);
+    do {
+        result = fallocate(fd, 0, 0, len);
+    } while (result != 0 && errno == EINTR);
+    if (result == 0)
+        return MLD_OK;
+    if (errno == EOPNOTSUPP || errno == ENOSYS)
+        return fs_truncate(fd, len, name);
+    return error_set_errno(errno, "cannot make room for %lld bytes in '%.400s'", (long long)len,
+                           name);
 }
 
 bool fs_clone(int source_fd, int destination_fd)
@@ -395,4 +437,9 @@ enum mld_error fs_try_lock(int fd, bool *out_locked, const char *name)
     return error_prefix(MLD_EIO,
                         "this file system has no working locks (mount NFS with lockd, Lustre "
                         "with -o flock, or keep the folder on a local disk)");
+}
+
+void fs_unlock(int fd)
+{
+    (void)flock(fd, LOCK_UN);
 }

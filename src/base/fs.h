@@ -46,6 +46,8 @@ enum mld_error fs_read_file(int root_fd, const char *path, struct buf *out);
 enum mld_error fs_pread(int fd, void *data, size_t len, off_t offset, size_t *out_len,
                         const char *name);
 enum mld_error fs_write_all(int fd, const void *data, size_t len, const char *name);
+/* All bytes at `offset`, whatever the descriptor's position is. */
+enum mld_error fs_pwrite_all(int fd, const void *data, size_t len, off_t offset, const char *name);
 /* One write(2). *out_written may be short (full disk), which is MLD_OK: the caller cuts its own
  * torn line. */
 enum mld_error fs_write_once(int fd, const void *data, size_t len, size_t *out_written,
@@ -55,6 +57,9 @@ enum mld_error fs_truncate(int fd, off_t len, const char *name);
 enum mld_error fs_close(int *fd, const char *name);
 /* Reserves blocks behind the end (KEEP_SIZE), best effort: never fails. */
 void fs_preallocate(int fd, off_t offset, off_t len);
+/* Makes the file `len` bytes long with room on the disk for all of them: MLD_ENOSPACE when there is
+ * none. Where the file system cannot reserve, the room is only looked at. */
+enum mld_error fs_allocate(int fd, off_t len, const char *name);
 
 /* A new file with exactly these bytes appears under its name, or nothing does: temporary file
  * beside it (0600 until complete, then 0666 & ~umask), write, optional fsync, rename. A killed
@@ -82,6 +87,9 @@ enum mld_error fs_remove_empty_dir(int root_fd, const char *path, bool *out_remo
 enum mld_error fs_sync(int fd, const char *name);
 enum mld_error fs_sync_data(int fd, const char *name);
 enum mld_error fs_sync_dir(int root_fd, const char *path);
+/* Asks the system to begin writing these bytes to the disk, so that a later fs_sync has less to do.
+ * A hint: promises nothing and reports nothing. May block while the disk is busy. */
+void fs_write_back(int fd, off_t offset, off_t len);
 /* syncfs: everything on that file system. */
 enum mld_error fs_sync_filesystem(int fd, const char *name);
 
@@ -94,6 +102,8 @@ bool fs_is_network(int fd);
 /* A lock on an open file (flock, exclusive, not waiting). *out_locked is false when another holds
  * it. ENOLCK and the like are MLD_EIO with advice. */
 enum mld_error fs_try_lock(int fd, bool *out_locked, const char *name);
+/* Gives it up at once, even when a forked child has a copy of the descriptor: close() would not. */
+void fs_unlock(int fd);
 
 /* Calls `visit` for each entry of a directory but "." and "..", in no order; it stops at the first
  * error. `type` is DT_*. A missing directory is no entries. */

@@ -46,6 +46,11 @@ enum mld_error fs_sync_data(int fd, const char *name)
     return result == 0 ? MLD_OK : sync_failed(name);
 }
 
+void fs_write_back(int fd, off_t offset, off_t len)
+{
+    (void)sync_file_range(fd, offset, len, SYNC_FILE_RANGE_WRITE);
+}
+
 enum mld_error fs_sync_filesystem(int fd, const char *name)
 {
     int result;

@@ -28,12 +28,14 @@
 #define BLOB_SMALL_BYTES (64u << 10)
 #define BLOB_MAX_KEY_BYTES 1024
 #define BLOB_MAX_PARTS 10000
-#define BLOB_MAX_PUTS 1024 /* of one blob_put_small */
+#define BLOB_MAX_PUTS 1024                 /* of one blob_put_small */
+#define BLOB_MAX_BYTES ((uint64_t)5 << 40) /* of one blob: what S3 takes */
 
 struct blob; /* an open store */
 
 /* One small blob to put, and afterwards what came of it: MLD_EEXISTS when the key is there with
- * other bytes (the same bytes are MLD_OK), MLD_ECHECKSUM, MLD_ETOOLARGE. */
+ * other bytes (the same bytes are MLD_OK), MLD_ECHECKSUM, MLD_ETOOLARGE, MLD_EINVALID (the key is
+ * empty or too long, or `sha256` is no SHA-256). */
 struct blob_put {
     const char *key;
     const void *data;

@@ -113,31 +113,40 @@ static enum mld_error revoke(struct login *a)
     return error;
 }
 
-static enum cli_exit log_out(void)
+/* What is kept, revoked at its server. *out_known: there was something. False, and said why: it is
+ * only forgotten here. */
+static bool revoke_kept(bool *out_known)
 {
     struct login login = {.client = NULL};
-    bool environment = getenv("ML_DASH_TOKEN") != NULL || getenv("ML_DASH_URL") != NULL;
-    enum mld_error error = environment ? MLD_OK : login_open(&login, NULL, NULL);
-    bool known = !environment && error == MLD_OK && login.credentials.token != NULL;
-    if (known)
+    enum mld_error error = login_open(&login, NULL, NULL);
+    *out_known = login.credentials.token != NULL;
+    if (error == MLD_OK && *out_known)
         error = revoke(&login);
-    bool revoked = known && (error == MLD_OK || error == MLD_EAUTH);
-    if (known && !revoked)
-        cli_message("the token could not be revoked at the server (%s); it is only forgotten here",
-                    mld_error_message());
-    if (environment)
+    login_close(&login);
+    if (!*out_known || error == MLD_OK || error == MLD_EAUTH)
+        return true;
+    cli_message("the token could not be revoked at the server (%s); it is only forgotten here",
+                mld_error_message());
+    return false;
+}
+
+static enum cli_exit log_out(void)
+{
+    struct buf out;
+    bool known = true, revoked = true;
+    if (getenv("ML_DASH_TOKEN") != NULL || getenv("ML_DASH_URL") != NULL)
         cli_message("ML_DASH_TOKEN or ML_DASH_URL is set: what they name is left alone, and the "
                     "kept token is only forgotten here");
-    login_close(&login);
-    error = credentials_forget();
+    else
+        revoked = revoke_kept(&known);
+    enum mld_error error = credentials_forget();
     if (error != MLD_OK)
         return cli_fail(error);
-    struct buf out;
     buf_init(&out, CLI_MAX_MESSAGE_BYTES);
-    buf_puts(&out, known || environment ? "logged out\n" : "nobody was logged in\n");
+    buf_puts(&out, known ? "logged out\n" : "nobody was logged in\n");
     enum cli_exit code = cli_print(&out);
     buf_free(&out);
-    return known && !revoked ? cli_worse(code, CLI_FAILURE) : code;
+    return revoked ? code : cli_worse(code, CLI_FAILURE);
 }
 
 enum cli_exit cmd_logout(int argc, char **argv)

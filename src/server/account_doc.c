@@ -4,11 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum mld_error account_no_memory(void)
-{
-    return error_set(MLD_ENOMEM, "no memory for an account's document");
-}
-
 enum mld_error account_insert(struct meta *m, const char *partition, const char *id, json_t *object,
                               int64_t order, const char *const *tokens, size_t n)
 {

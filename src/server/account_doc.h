@@ -28,7 +28,10 @@ enum mld_error account_parse(const struct meta_doc *doc, json_t **out);
 /* Members: "" or 0 or false when missing. Texts are copied into the arena; NULL: no memory. */
 const char *account_text(struct arena *arena, json_t *object, const char *key);
 int64_t account_int(json_t *object, const char *key);
-enum mld_error account_no_memory(void);
+static inline enum mld_error account_no_memory(void)
+{
+    return error_set(MLD_ENOMEM, "no memory for an account's document");
+}
 
 /* SHA-256 of a secret, in hex: what is kept of it. */
 enum mld_error account_hash(const char *secret, char out[SHA256_HEX_LEN + 1]);

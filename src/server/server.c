@@ -12,6 +12,8 @@
 #include "base/fs.h"
 #include "base/id.h"
 #include "server/access.h"
+#include "server/lane.h"
+#include "server/sweeper.h"
 
 #define DEFAULT_JWT_AGE_S (INT64_C(7) * 24 * 3600)
 #define DEFAULT_MAX_FILE_BYTES (UINT64_C(5) << 30)
@@ -107,6 +109,10 @@ static enum mld_error open_all(struct server *s, const struct server_options *op
         error =
             access_open(&s->accounts, s->meta, options->jwt_secret,
                         options->jwt_expiration_s ? options->jwt_expiration_s : DEFAULT_JWT_AGE_S);
+    if (error == MLD_OK)
+        error = lanes_open(&s->lanes, s->meta, s->blob, NULL);
+    if (error == MLD_OK)
+        error = sweeper_start(&s->sweeper, s->meta, s->blob, s->lanes);
     fs_close(&dir_fd, options->data_dir);
     return error;
 }
@@ -137,6 +143,8 @@ void server_close(struct server *server)
 {
     if (server == NULL)
         return;
+    sweeper_stop(server->sweeper);
+    lanes_close(server->lanes);
     access_close(server->accounts);
     if (server->meta)
         meta_close(server->meta);

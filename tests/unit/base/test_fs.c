@@ -342,6 +342,29 @@ static void writes_and_cuts(void **state)
     assert_int_equal(fd, -1);
 }
 
+static void writes_at_offsets_into_reserved_room(void **state)
+{
+    const struct scratch *s = *state;
+    struct stat st;
+    int fd;
+
+    assert_int_equal(fs_open(&fd, s->fd, "f", O_WRONLY | O_CREAT | O_EXCL, 0666), MLD_OK);
+    assert_int_equal(fs_allocate(fd, 0, "f"), MLD_OK);
+    assert_int_equal(fs_allocate(fd, 10, "f"), MLD_OK);
+    assert_int_equal(fs_pwrite_all(fd, "world", 5, 5, "f"), MLD_OK);
+    assert_int_equal(fs_pwrite_all(fd, "hello", 5, 0, "f"), MLD_OK);
+    fs_write_back(fd, 0, 10);
+    scratch_expect(s, "f", "helloworld");
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_int_equal(st.st_size, 10);
+    assert_true(st.st_blocks > 0);
+    assert_int_equal(fs_allocate(fd, (off_t)1 << 43, "f"), MLD_ENOSPACE);
+    assert_non_null(strstr(mld_error_message(), "'f'"));
+    close(fd);
+    assert_int_equal(fs_allocate(fd, 10, "f"), MLD_EIO);
+    assert_int_equal(fs_pwrite_all(fd, "x", 1, 0, "f"), MLD_EIO);
+}
+
 static void reports_a_full_disk(void **state)
 {
     int fd = open("/dev/full", O_WRONLY | O_CLOEXEC);
@@ -462,6 +485,7 @@ int main(void)
         cmocka_unit_test(reads_a_file_of_unknown_size),
         WITH_SCRATCH(reads_parts),
         WITH_SCRATCH(writes_and_cuts),
+        WITH_SCRATCH(writes_at_offsets_into_reserved_room),
         cmocka_unit_test(reports_a_full_disk),
         cmocka_unit_test(goes_on_after_a_short_write),
         WITH_SCRATCH(locks_once),
