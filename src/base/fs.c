@@ -380,18 +380,19 @@ enum mld_error fs_allocate(int fd, off_t len, const char *name)
 
     if (len == 0)
         return fs_truncate(fd, 0, name);
+    /* Asked first, because ext4 would fill the disk to find out. */
+    if (fstatvfs(fd, &room) == 0 && room.f_bavail < (uint64_t)len / room.f_frsize)
+        return error_set_errno(ENOSPC, "cannot make room for %lld bytes in '%.400s'",
+                               (long long)len, name);
     do {
         result = fallocate(fd, 0, 0, len);
     } while (result != 0 && errno == EINTR);
     if (result == 0)
         return MLD_OK;
-    if (errno != EOPNOTSUPP && errno != ENOSYS)
-        return error_set_errno(errno, "cannot make room for %lld bytes in '%.400s'", (long long)len,
-                               name);
-    if (fstatvfs(fd, &room) == 0 && room.f_bavail < (uint64_t)len / room.f_frsize)
-        return error_set_errno(ENOSPC, "cannot make room for %lld bytes in '%.400s'",
-                               (long long)len, name);
-    return fs_truncate(fd, len, name);
+    if (errno == EOPNOTSUPP || errno == ENOSYS)
+        return fs_truncate(fd, len, name);
+    return error_set_errno(errno, "cannot make room for %lld bytes in '%.400s'", (long long)len,
+                           name);
 }
 
 bool fs_clone(int source_fd, int destination_fd)
@@ -436,4 +437,9 @@ enum mld_error fs_try_lock(int fd, bool *out_locked, const char *name)
     return error_prefix(MLD_EIO,
                         "this file system has no working locks (mount NFS with lockd, Lustre "
                         "with -o flock, or keep the folder on a local disk)");
+}
+
+void fs_unlock(int fd)
+{
+    (void)flock(fd, LOCK_UN);
 }

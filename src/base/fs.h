@@ -102,6 +102,8 @@ bool fs_is_network(int fd);
 /* A lock on an open file (flock, exclusive, not waiting). *out_locked is false when another holds
  * it. ENOLCK and the like are MLD_EIO with advice. */
 enum mld_error fs_try_lock(int fd, bool *out_locked, const char *name);
+/* Gives it up at once, even when a forked child has a copy of the descriptor: close() would not. */
+void fs_unlock(int fd);
 
 /* Calls `visit` for each entry of a directory but "." and "..", in no order; it stops at the first
  * error. `type` is DT_*. A missing directory is no entries. */

@@ -12,21 +12,6 @@
 #define BLOB_MAX_UPLOAD_NAME_BYTES 128
 #define BLOB_GET_CHUNK_BYTES (256u << 10)
 
-enum mld_error blob_no_key(const char *key)
-{
-    return error_set(MLD_ENOTFOUND, "there is no blob '%.400s'", key);
-}
-
-enum mld_error blob_no_upload(const char *name)
-{
-    return error_set(MLD_ENOTFOUND, "there is no upload '%.128s' (any more): begin again", name);
-}
-
-enum mld_error blob_other_bytes(const char *key)
-{
-    return error_set(MLD_EEXISTS, "the blob '%.400s' is there already, with other bytes", key);
-}
-
 enum mld_error blob_missing_parts(const struct blob_upload *upload, uint64_t there)
 {
     unsigned long long all = blob_part_count(upload->size_bytes, upload->part_size_bytes);

@@ -261,9 +261,9 @@ enum mld_error dir_abort(struct blob *b, const struct blob_upload *upload);
 enum mld_error dir_part_begin(struct blob_part **out, struct blob *b,
                               const struct blob_upload *upload, unsigned number, uint64_t len,
                               const struct blob_digest *digest);
-enum mld_error dir_part_write(struct blob_part *part, const void *data, size_t len);
-enum mld_error dir_part_finish(struct blob_part *part);
-void dir_part_abandon(struct blob_part *part);
+enum mld_error dir_part_write(struct blob_part *base, const void *data, size_t len);
+enum mld_error dir_part_finish(struct blob_part *base);
+void dir_part_abandon(struct blob_part *base);
 
 enum mld_error dir_put_large(struct blob *b, const char *key, const void *data, size_t len,
                              const struct blob_digest *digest);
@@ -290,8 +290,8 @@ enum mld_error dir_file_find(struct dir *d, const char *key, int *out_fd, struct
 enum mld_error dir_file_confirm(struct dir *d, const char *key);
 enum mld_error dir_open_reader(struct blob_reader **out, struct blob *b, const char *key,
                                uint64_t offset, uint64_t len);
-enum mld_error dir_read(struct blob_reader *r, void *data, size_t len, size_t *out_len);
-void dir_reader_close(struct blob_reader *r);
+enum mld_error dir_read(struct blob_reader *base, void *data, size_t len, size_t *out_len);
+void dir_reader_close(struct blob_reader *base);
 enum mld_error dir_stat(struct blob *b, const char *key, uint64_t *out_size);
 enum mld_error dir_list(struct blob *b, blob_visit *visit, void *payload);
 

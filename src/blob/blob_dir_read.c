@@ -76,7 +76,7 @@ enum mld_error dir_open_reader(struct blob_reader **out, struct blob *b, const c
 {
     struct dir *d = (struct dir *)b;
     struct dir_reader *r = calloc(1, sizeof(*r));
-    struct dir_file file;
+    struct dir_file file = {.size_bytes = 0};
     uint64_t size = 0;
     enum mld_error error;
 
@@ -129,7 +129,7 @@ void dir_reader_close(struct blob_reader *base)
 enum mld_error dir_stat(struct blob *b, const char *key, uint64_t *out_size)
 {
     struct dir *d = (struct dir *)b;
-    struct dir_file file;
+    struct dir_file file = {.size_bytes = 0};
     size_t small = 0;
     bool found;
     int fd;
@@ -160,7 +160,7 @@ struct listing {
 static enum mld_error list_file(const char *name, unsigned char type, void *payload)
 {
     struct listing *l = payload;
-    struct dir_file file;
+    struct dir_file file = {.size_bytes = 0};
     int fd;
     enum mld_error error = fs_open(&fd, l->blobs_fd, name, O_RDONLY, 0);
 

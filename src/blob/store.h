@@ -89,11 +89,20 @@ enum mld_error blob_reader_begin(struct blob_reader *r, struct blob *b, const ch
                                  uint64_t size, uint64_t offset, uint64_t len);
 
 /* The errors that stores have in common, each with its message. */
-enum mld_error blob_no_key(const char *key);      /* MLD_ENOTFOUND */
-enum mld_error blob_no_upload(const char *name);  /* MLD_ENOTFOUND */
-enum mld_error blob_other_bytes(const char *key); /* MLD_EEXISTS */
-enum mld_error blob_missing_parts(const struct blob_upload *upload, uint64_t there);  /* ESTATE */
-enum mld_error blob_wrong_whole(const struct blob_upload *upload, const char *found); /* ECHECKSUM
-                                                                                       */
+static inline enum mld_error blob_no_key(const char *key)
+{
+    return error_set(MLD_ENOTFOUND, "there is no blob '%.400s'", key);
+}
+static inline enum mld_error blob_no_upload(const char *name)
+{
+    return error_set(MLD_ENOTFOUND, "there is no upload '%.128s' (any more): begin again", name);
+}
+static inline enum mld_error blob_other_bytes(const char *key)
+{
+    return error_set(MLD_EEXISTS, "the blob '%.400s' is there already, with other bytes", key);
+}
+/* MLD_ESTATE, with how many are there; MLD_ECHECKSUM, with what the whole is. */
+enum mld_error blob_missing_parts(const struct blob_upload *upload, uint64_t there);
+enum mld_error blob_wrong_whole(const struct blob_upload *upload, const char *found);
 
 #endif

@@ -132,8 +132,16 @@ static const struct file_entry *older_with_bytes(struct run *run, const struct f
     return f;
 }
 
-/* The newest version of a name is damaged. An older one is never given in its place, but the
- * message says that there is one. */
+/* True when the newest version of a name was asked for, and found to be damaged. */
+static bool is_damaged_newest(enum mld_error error, const struct source *s,
+                              const struct mld_download_options *o)
+{
+    bool damaged = error == MLD_ECHECKSUM || error == MLD_EDAMAGED;
+    bool newest = o->id == NULL && (o->alias == NULL || strcmp(o->alias, "latest") == 0);
+    return damaged && newest && s->id != NULL;
+}
+
+/* An older one is never given in its place, but the message says that there is one. */
 static enum mld_error name_older(enum mld_error error, const struct source *s, mld_experiment *e)
 {
     struct error_copy damage;
@@ -263,12 +271,6 @@ static enum mld_error put_into_place(struct source *s, struct destination *d,
     return error_restore(&copy);
 }
 
-/* What is asked for is the newest version of a name. */
-static bool wants_newest(const struct mld_download_options *o)
-{
-    return o->id == NULL && (o->alias == NULL || strcmp(o->alias, "latest") == 0);
-}
-
 enum mld_error mld_file_download(char **out_path, mld_experiment *e,
                                  const struct mld_download_options *o)
 {
@@ -289,7 +291,7 @@ enum mld_error mld_file_download(char **out_path, mld_experiment *e,
             error_set(MLD_EEXISTS, "%s/%s exists already; name another destination", d.dir, d.name);
     if (error == MLD_OK)
         error = put_into_place(&s, &d, o);
-    if ((error == MLD_ECHECKSUM || error == MLD_EDAMAGED) && s.id != NULL && wants_newest(o))
+    if (is_damaged_newest(error, &s, o))
         error = name_older(error, &s, e);
     if (error == MLD_OK && out_path != NULL) {
         *out_path = joined(d.dir, d.name);

@@ -13,6 +13,7 @@
 #include "run/reason.h"
 #include "run/record.h"
 #include "run/registry.h"
+#include "run/retire.h"
 #include "run/run.h"
 #include "run/views.h"
 
@@ -219,7 +220,8 @@ enum mld_error mld_experiment_open(mld_experiment **out, const struct mld_experi
     if (error == MLD_OK && (o->read_only || o->directory != NULL))
         error = check_exists(buf_text(&place.path));
     if (error == MLD_OK)
-        error = run_acquire(&run, buf_text(&place.path), o->read_only);
+        error = run_acquire(&run, buf_text(&place.path),
+                            o->read_only ? RUN_FOR_READING : RUN_FOR_WRITING);
     if (error == MLD_OK && !o->read_only)
         error = start(run, o, &place);
     if (error == MLD_OK)
@@ -259,6 +261,10 @@ static void keep_first(struct error_copy *first, enum mld_error error)
 enum mld_error run_end_writer(struct run *run, bool owns_status)
 {
     struct error_copy first = {MLD_OK, ""};
+    pthread_mutex_lock(&run->lock);
+    keep_first(&first, run_refresh(run));
+    retire_ask_again(run);
+    pthread_mutex_unlock(&run->lock);
     keep_first(&first, keeper_flush(run->keeper));
     pthread_mutex_lock(&run->lock);
     keep_first(&first, run_refresh(run));

@@ -3,15 +3,19 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/fs.h"
 #include "run/compact.h"
 #include "run/gc_plan.h"
 #include "run/record.h"
 #include "run/report.h"
+#include "run/retire.h"
 #include "run/views.h"
 
 #define ORPHAN_AGE_S 3600
+#define GUARD_WAIT_MS 10000 /* for another process that retires or collects */
+#define GUARD_PAUSE_MS 20
 
 struct gc {
     mld_experiment *experiment;
@@ -43,6 +47,8 @@ static enum mld_error announce(struct gc *gc)
     enum mld_error error = MLD_OK;
     for (size_t i = 0; error == MLD_OK && i < gc->plan.count; i++) {
         const struct gc_item *item = &gc->plan.items[i];
+        if (item->dropped)
+            continue;
         if (item->reason == GC_DELETED)
             error = write_record(gc->run, "removed", item->file, NULL);
         else if (item->reason == GC_EXCESS)
@@ -59,6 +65,8 @@ static enum mld_error look_again(struct gc *gc)
     tree_classify(&gc->tree, gc->run);
     for (size_t i = 0; error == MLD_OK && i < gc->plan.count; i++) {
         struct gc_item *item = &gc->plan.items[i];
+        if (item->dropped)
+            continue;
         if (item->reason == GC_DELETED && item->file->deleted_at == NULL) {
             error = write_record(gc->run, "unremoved", item->file, NULL);
             item->dropped = true;
@@ -162,13 +170,50 @@ static enum mld_error make_durable(struct gc *gc)
     return error == MLD_OK ? fs_sync_filesystem(gc->run->dir_fd, gc->run->dir) : error;
 }
 
-static enum mld_error collect(struct gc *gc)
+/* What another process retired or collected, or what was restored, since the plan was made. */
+static enum mld_error drop_stale(struct gc *gc)
+{
+    enum mld_error error = run_refresh(gc->run);
+    for (size_t i = 0; error == MLD_OK && i < gc->plan.count; i++) {
+        struct gc_item *item = &gc->plan.items[i];
+        if ((item->reason == GC_DELETED || item->reason == GC_EXCESS) &&
+            (!state_is_listed(item->file) ||
+             (item->reason == GC_DELETED) != (item->file->deleted_at != NULL)))
+            item->dropped = true;
+    }
+    return error;
+}
+
+/* Up to announcing and removing nothing else may retire. Where machines share the file system there
+ * is no lock to rely on. */
+static enum mld_error take_guard(struct gc *gc, int *out_fd)
+{
+    const struct timespec pause = {.tv_nsec = GUARD_PAUSE_MS * 1000000L};
+    enum mld_error error = MLD_OK;
+    *out_fd = -1;
+    for (int waited_ms = 0; !gc->run->network && *out_fd < 0 && error == MLD_OK;
+         waited_ms += GUARD_PAUSE_MS) {
+        error = retire_guard_try(out_fd, gc->run);
+        if (error == MLD_OK && *out_fd < 0 && waited_ms >= GUARD_WAIT_MS)
+            error = error_set(MLD_ESTATE,
+                              "another process is removing old versions in %s; run gc again later",
+                              gc->run->dir);
+        if (error == MLD_OK && *out_fd < 0)
+            nanosleep(&pause, NULL);
+    }
+    return error;
+}
+
+/* Under the guard. */
+static enum mld_error announce_and_remove(struct gc *gc)
 {
     struct run *run;
     enum mld_error error = run_enter(&run, gc->experiment, RUN_WRITE);
     if (error != MLD_OK)
         return error;
-    error = announce(gc);
+    error = drop_stale(gc);
+    if (error == MLD_OK)
+        error = announce(gc);
     run_leave(run);
     if (error == MLD_OK && gc->plan.count > 0)
         error = make_durable(gc);
@@ -178,8 +223,17 @@ static enum mld_error collect(struct gc *gc)
         return error;
     error = look_again(gc);
     run_leave(run);
+    return error == MLD_OK ? remove_items(gc) : error;
+}
+
+static enum mld_error collect(struct gc *gc)
+{
+    struct run *run;
+    int guard_fd;
+    enum mld_error error = take_guard(gc, &guard_fd);
     if (error == MLD_OK)
-        error = remove_items(gc);
+        error = announce_and_remove(gc);
+    retire_guard_release(guard_fd);
     if (error != MLD_OK)
         return error;
     error = run_enter(&run, gc->experiment, RUN_WRITE);
@@ -223,7 +277,7 @@ static enum mld_error run_gc_for_reader(struct gc *gc)
     struct error_copy first = {MLD_OK, ""};
     mld_experiment *reader = gc->experiment;
     mld_experiment writer = *reader;
-    enum mld_error error = run_acquire(&writer.run, writer.dir, false);
+    enum mld_error error = run_acquire(&writer.run, writer.dir, RUN_FOR_GC);
     if (error != MLD_OK)
         return error;
     writer.generation = run_fork_generation();

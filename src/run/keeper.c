@@ -134,13 +134,13 @@ static struct retire_item *retire_slot(struct batch *b, const struct file_entry 
     return &b->retires[b->n_retires++];
 }
 
-void keeper_add_retire(struct keeper *k, const struct file_entry *newest, int keep)
+void keeper_add_retire(struct keeper *k, const struct file_entry *newest, int keep, bool thorough)
 {
     pthread_mutex_lock(&k->lock);
     bool first = is_empty(&k->waiting);
     struct retire_item *item = retire_slot(&k->waiting, newest, keep);
     if (item != NULL) { /* else it waits for gc */
-        *item = (struct retire_item){newest, keep};
+        *item = (struct retire_item){newest, keep, thorough};
         note_added(k, first);
     }
     pthread_mutex_unlock(&k->lock);

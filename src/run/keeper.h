@@ -7,6 +7,8 @@
 #ifndef RUN_KEEPER_H
 #define RUN_KEEPER_H
 
+#include <stdbool.h>
+
 #include "base/error.h"
 
 #define KEEPER_MAX_FDS 64
@@ -26,8 +28,8 @@ enum mld_error keeper_new(struct keeper **out, struct run *run);
 void keeper_add_file(struct keeper *k, int fd, const char *path);
 void keeper_add_stream(struct keeper *k, struct stream *stream);
 /* Asks that versions of this file's name beyond `keep` be retired once all added so far is durable.
- */
-void keeper_add_retire(struct keeper *k, const struct file_entry *newest, int keep);
+ * `thorough`: also those that a former round left, since their writer was alive. */
+void keeper_add_retire(struct keeper *k, const struct file_entry *newest, int keep, bool thorough);
 
 /* Makes the directory entry of `path` durable, and those of the directories that it lies in up to
  * and above the run folder, unless they are known to be. Without any lock. Blocks on fsync. */

@@ -183,7 +183,7 @@ static enum mld_error commit_locked(struct mld_file **out, struct new_file *f, i
     if (!f->durable)
         keeper_add_file(run->keeper, spare_fd, f->path.data);
     if (entry->older != NULL && f->keep != MLD_KEEP_ALL && !run->network)
-        keeper_add_retire(run->keeper, entry, f->keep);
+        keeper_add_retire(run->keeper, entry, f->keep, false);
     return out == NULL ? MLD_OK : file_snapshot_new(out, entry);
 }
 

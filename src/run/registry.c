@@ -56,7 +56,8 @@ static struct run *find(const struct stat *st)
     return NULL;
 }
 
-static enum mld_error acquire_writer(struct run **out, const char *dir, int fd)
+static enum mld_error acquire_writer(struct run **out, const char *dir, int fd,
+                                     enum run_purpose purpose)
 {
     struct stat st;
     if (fstat(fd, &st) != 0) {
@@ -74,24 +75,24 @@ static enum mld_error acquire_writer(struct run **out, const char *dir, int fd)
         return error_set(MLD_ESTATE, "%d experiments are open in this process; close some",
                          REGISTRY_MAX);
     }
-    enum mld_error error = run_open(out, dir, fd, false);
+    enum mld_error error = run_open(out, dir, fd, purpose);
     if (error == MLD_OK)
         registry.runs[registry.count++] = *out;
     return error;
 }
 
-enum mld_error run_acquire(struct run **out, const char *dir, bool read_only)
+enum mld_error run_acquire(struct run **out, const char *dir, enum run_purpose purpose)
 {
     int fd;
     *out = NULL;
     pthread_once(&registry.once, watch_forks);
-    enum mld_error error = fs_open_root(&fd, dir, !read_only);
+    enum mld_error error = fs_open_root(&fd, dir, purpose != RUN_FOR_READING);
     if (error != MLD_OK)
         return error;
-    if (read_only)
-        return run_open(out, dir, fd, true);
+    if (purpose == RUN_FOR_READING)
+        return run_open(out, dir, fd, purpose);
     pthread_mutex_lock(&registry.lock);
-    error = acquire_writer(out, dir, fd);
+    error = acquire_writer(out, dir, fd, purpose);
     pthread_mutex_unlock(&registry.lock);
     return error;
 }

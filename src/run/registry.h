@@ -7,7 +7,7 @@
 
 /* run.c, for registry.c: opens without looking at the registry (`dir_fd` moves in); frees; drops
  * what a child inherited. */
-enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read_only);
+enum mld_error run_open(struct run **out, const char *dir, int dir_fd, enum run_purpose purpose);
 void run_free(struct run *run, bool clean);
 void run_forget_after_fork(struct run *run);
 

@@ -128,6 +128,8 @@ static enum mld_error write_stream_record(struct run *run)
     record_put_text(line, "host", host);
     record_put_text(line, "boot", boot);
     record_put_text(line, "created", now);
+    if (run->tidies)
+        record_put_json(line, "tidies", "true");
     record_end(line);
     return run_write_record(run, line);
 }
@@ -265,7 +267,7 @@ static enum mld_error open_for_writing(struct run *run)
     return error;
 }
 
-static enum mld_error run_new(struct run **out, const char *dir, bool read_only)
+static enum mld_error run_new(struct run **out, const char *dir, enum run_purpose purpose)
 {
     *out = NULL;
     struct run *run = calloc(1, sizeof *run);
@@ -273,7 +275,8 @@ static enum mld_error run_new(struct run **out, const char *dir, bool read_only)
         return error_set(MLD_ENOMEM, "out of memory for opening %s", dir);
     run->dir_fd = -1;
     run->slot = (struct slot){.number = -1, .lock_fd = -1};
-    run->read_only = read_only;
+    run->read_only = purpose == RUN_FOR_READING;
+    run->tidies = purpose == RUN_FOR_GC;
     run->handles = 1;
     state_init(&run->state);
     json_doc_init(&run->doc);
@@ -283,12 +286,12 @@ static enum mld_error run_new(struct run **out, const char *dir, bool read_only)
     return MLD_OK;
 }
 
-enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read_only)
+enum mld_error run_open(struct run **out, const char *dir, int dir_fd, enum run_purpose purpose)
 {
     struct stat st;
     struct run *run;
     *out = NULL;
-    enum mld_error error = run_new(&run, dir, read_only);
+    enum mld_error error = run_new(&run, dir, purpose);
     if (error != MLD_OK) {
         close(dir_fd);
         return error;
@@ -303,8 +306,8 @@ enum mld_error run_open(struct run **out, const char *dir, int dir_fd, bool read
         run->device = st.st_dev;
         run->inode = st.st_ino;
         pthread_mutex_lock(&run->lock); /* the keeper's thread may be at work already */
-        error = read_only ? read_format(run) : open_for_writing(run);
-        if (error == MLD_OK && read_only)
+        error = run->read_only ? read_format(run) : open_for_writing(run);
+        if (error == MLD_OK && run->read_only)
             error = run_refresh(run);
         if (error == MLD_OK)
             error = foreign_merge(run);

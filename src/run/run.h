@@ -38,6 +38,7 @@ struct run {
     int dir_fd;
     char *dir; /* absolute */
     bool read_only;
+    bool tidies; /* opened for gc alone: says so in its `stream` record */
     bool
         network; /* a file system shared by machines: other writers' and old versions wait for gc */
     char experiment_id[ID_RANDOM_LEN + 1]; /* "" when there is no format.json */
@@ -102,8 +103,9 @@ bool run_slot_is_gone(struct run *run, unsigned slot);
 struct run_status run_status(struct run *run, bool without_us);
 
 /* Opening and closing, for experiment.c. `dir`: absolute or relative path of the run folder, made
- * when missing unless read_only. */
-enum mld_error run_acquire(struct run **out, const char *dir, bool read_only);
+ * when missing, for writing. */
+enum run_purpose { RUN_FOR_READING, RUN_FOR_WRITING, RUN_FOR_GC };
+enum mld_error run_acquire(struct run **out, const char *dir, enum run_purpose purpose);
 /* Drops one handle; the last one flushes, gives the slot back (`clean`) and frees. */
 void run_release(struct run *run);
 /* The last handle of this writer ended: status and views (when it has one), `end`, all durable,

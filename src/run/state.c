@@ -342,7 +342,7 @@ static const struct status_entry *last_to_open(const struct state *s)
 static bool any_alive(const struct state *s, state_is_alive *is_alive, void *payload)
 {
     for (const struct status_entry *e = s->statuses; e != NULL; e = e->next)
-        if (!e->ended && is_alive(e->slot, payload))
+        if (!e->ended && !(e->tidies && e->status == MLD_UNKNOWN) && is_alive(e->slot, payload))
             return true;
     return false;
 }

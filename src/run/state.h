@@ -112,6 +112,7 @@ struct status_entry { /* one per writer */
     state_stamp started; /* of its `stream` record */
     state_stamp stamp;   /* of its last status or end */
     bool ended;          /* its `end` was seen, or its slot was taken by another */
+    bool tidies;         /* opened only for gc: no sign that the run goes on */
     const char *boot;
     const char *host;
     struct status_entry *next;

@@ -179,6 +179,7 @@ static void apply_stream(struct applying *a)
     entry->writer = writer;
     entry->slot = a->origin->slot;
     entry->boot = boot;
+    entry->tidies = is_true(member(a, "tidies"));
     entry->host = host;
     entry->started = entry->stamp = a->stamp;
     entry->started_at = created;

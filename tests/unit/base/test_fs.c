@@ -358,7 +358,7 @@ static void writes_at_offsets_into_reserved_room(void **state)
     assert_int_equal(fstat(fd, &st), 0);
     assert_int_equal(st.st_size, 10);
     assert_true(st.st_blocks > 0);
-    assert_int_equal(fs_allocate(fd, (off_t)1 << 62, "f"), MLD_ENOSPACE);
+    assert_int_equal(fs_allocate(fd, (off_t)1 << 43, "f"), MLD_ENOSPACE);
     assert_non_null(strstr(mld_error_message(), "'f'"));
     close(fd);
     assert_int_equal(fs_allocate(fd, 10, "f"), MLD_EIO);

@@ -2,6 +2,7 @@
 #include "run/folder_helpers.h"
 
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 
 static struct mld_report *gc(mld_experiment *e, bool dry_run, bool offline, int64_t age_s)
@@ -528,6 +529,49 @@ static void test_works_on_a_full_disk(void **state)
     assert_int_equal(status, 0);
 }
 
+/* Another process looks while gc is at work. */
+static enum mld_status status_now(const struct scratch *s)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        struct mld_experiment_info *info = NULL;
+        expect_ok(mld_experiment_info(&info, open_folder(s, true)));
+        _exit((int)info->status);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return (enum mld_status)WEXITSTATUS(status);
+}
+
+/* gc waits for the guard, which this process holds: so it is at work when we look. */
+static void test_a_run_that_ended_does_not_run_again_for_gc(void **state)
+{
+    const struct scratch *s = *state;
+    int status;
+    mld_experiment *e = open_folder(s, false);
+    struct saved f = save(e, "/", "x.bin", "bytes");
+    expect_ok(mld_file_delete(NULL, e, f.id));
+    end_folder(e);
+    int guard = openat(s->fd, ".mldash/format.json", O_RDONLY | O_CLOEXEC);
+    assert_int_equal(flock(guard, LOCK_EX), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close(guard);
+        mld_experiment *reader = open_folder(s, true);
+        struct mld_report *report = gc(reader, false, false, 0);
+        _exit(report->files_removed == 1 ? 0 : 1);
+    }
+    while (!is_there(s, ".mldash/writers/0.json"))
+        usleep(1000);
+    usleep(20000); /* it has written that it is there, most likely */
+    assert_int_equal(status_now(s), MLD_COMPLETED);
+    assert_true(is_there(s, f.path));
+    close(guard);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_false(is_there(s, f.path));
+}
+
 static void test_bad_options(void **state)
 {
     const struct scratch *s = *state;
@@ -584,6 +628,7 @@ int main(void)
         T(test_records_of_another_slot),
         T(test_a_run_goes_on_after_gc),
         T(test_works_on_a_full_disk),
+        T(test_a_run_that_ended_does_not_run_again_for_gc),
         T(test_bad_options),
         T(test_by_a_reader),
     };

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -460,9 +461,21 @@ static void name_in_another_process(void)
     assert_int_equal(status, 0);
 }
 
+/* Takes the lock without which nothing is retired that other writers left, and records are not read
+ * again before. */
+static int take_guard(const struct scratch *scratch)
+{
+    int fd = open(in_scratch(scratch, "run/run/.mldash/format.json"), O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    return fd;
+}
+
 static void test_a_version_that_gets_a_name_meanwhile_stays(void **state)
 {
     shared = open_run(*state);
+    int guard = take_guard(*state);
     char *old = save_version(shared, "old", MLD_KEEP_DEFAULT);
 
     expect_ok(mld_flush(shared));
@@ -479,27 +492,108 @@ static void test_a_version_that_gets_a_name_meanwhile_stays(void **state)
     assert_false(is_stored(shared, new));
     assert_int_equal(count_text(*state, ".mldash/records.jsonl", "\"type\":\"retire\""), 2);
     mld_experiment_close(shared);
+    close(guard);
     free(old);
     free(new);
     free(newer);
 }
 
-static void test_versions_of_other_writers_wait_for_gc(void **state)
+/* A writer that is killed. */
+static void save_and_die(const struct scratch *scratch, const char *text)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        mld_experiment *e = open_run(scratch);
+        free(save_version(e, text, MLD_KEEP_DEFAULT));
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static void test_versions_of_writers_that_are_gone_go_too(void **state)
 {
     const struct scratch *scratch = *state;
     mld_experiment *e = open_run(scratch);
-    char *first = save_version(e, "0", MLD_KEEP_DEFAULT);
+    char *named_one = save_version(e, "named", MLD_KEEP_ALL);
+    char *first = save_version(e, "first", MLD_KEEP_ALL);
 
+    expect_ok(mld_file_set_alias(e, named_one, "best"));
     expect_ok(mld_experiment_end(e, MLD_COMPLETED));
     mld_experiment_close(e);
+    save_and_die(scratch, "killed");
     e = open_run(scratch);
-    char *second = save_version(e, "1", MLD_KEEP_DEFAULT);
+    assert_int_equal(count_listed(e, "model"), 3);
+    char *second = save_version(e, "second", 2);
     expect_ok(mld_flush(e));
-    assert_true(is_stored(e, first));
-    assert_true(is_stored(e, second));
+    assert_true(is_stored(e, named_one));
+    assert_false(is_stored(e, first));
+    assert_int_equal(count_listed(e, "model"), 3); /* the killed writer's is the second */
+    char *third = save_version(e, "third", MLD_KEEP_DEFAULT);
+    expect_ok(mld_flush(e));
+    assert_true(is_stored(e, named_one));
+    assert_false(is_stored(e, second));
+    assert_true(is_stored(e, third));
+    assert_int_equal(count_listed(e, "model"), 2);
     mld_experiment_close(e);
+    free(named_one);
     free(first);
     free(second);
+    free(third);
+}
+
+static void test_versions_of_a_living_writer_wait_for_its_end(void **state)
+{
+    const struct scratch *scratch = *state;
+    int ready[2];
+    int done[2];
+    int status;
+    char byte = 0;
+
+    assert_int_equal(pipe(ready), 0);
+    assert_int_equal(pipe(done), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        mld_experiment *other = open_run(scratch);
+        free(save_version(other, "other", MLD_KEEP_DEFAULT));
+        if (write(ready[1], &byte, 1) == 1 && read(done[0], &byte, 1) == 1)
+            _exit(0);
+        _exit(1);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    mld_experiment *e = open_run(scratch);
+    free(save_version(e, "ours", MLD_KEEP_DEFAULT));
+    expect_ok(mld_flush(e));
+    assert_int_equal(count_listed(e, "model"), 2);
+    assert_int_equal(write(done[1], &byte, 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    expect_ok(mld_experiment_end(e, MLD_COMPLETED));
+    assert_int_equal(count_listed(e, "model"), 1);
+    mld_experiment_close(e);
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(done[i]);
+    }
+}
+
+static void test_one_process_at_a_time_retires_what_others_left(void **state)
+{
+    const struct scratch *scratch = *state;
+
+    save_and_die(scratch, "left");
+    mld_experiment *e = open_run(scratch);
+    int guard = take_guard(scratch);
+    free(save_version(e, "ours", MLD_KEEP_DEFAULT));
+    free(save_version(e, "ours", MLD_KEEP_DEFAULT));
+    expect_ok(mld_flush(e));
+    assert_int_equal(count_listed(e, "model"), 2); /* its own older one went */
+    close(guard);
+    expect_ok(mld_experiment_end(e, MLD_COMPLETED));
+    assert_int_equal(count_listed(e, "model"), 1);
+    mld_experiment_close(e);
 }
 
 static void test_a_forked_child_saves_for_itself(void **state)
@@ -580,7 +674,9 @@ int main(void)
         TEST(test_a_failed_fsync_is_a_failed_save),
         TEST(test_older_versions_go_after_the_newer_is_durable),
         TEST(test_a_version_that_gets_a_name_meanwhile_stays),
-        TEST(test_versions_of_other_writers_wait_for_gc),
+        TEST(test_versions_of_writers_that_are_gone_go_too),
+        TEST(test_versions_of_a_living_writer_wait_for_its_end),
+        TEST(test_one_process_at_a_time_retires_what_others_left),
         TEST(test_a_forked_child_saves_for_itself),
         TEST(test_threads_save_at_the_same_time),
     };
