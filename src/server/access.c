@@ -253,10 +253,12 @@ static enum mld_error identify(struct accounts *a, struct arena *arena,
     throttle_address(client, q->client);
     if (error != MLD_OK || recall(a, out->key, out))
         return error;
-    if (throttle_is_over(throttle, client, clock_monotonic_ms()))
-        return error_set(MLD_EBUSY, "too many wrong tokens from %.60s; wait a minute", client);
     error = strchr(token, '.') == NULL ? user_of_token(a, arena, token, out)
                                        : user_of_jwt(a, arena, token, out);
+    /* A good token is good from anywhere: behind a proxy all clients have one address, and one who
+     * guesses must not lock out the others. */
+    if (error == MLD_EAUTH && throttle_is_over(throttle, client, clock_monotonic_ms()))
+        return error_set(MLD_EBUSY, "too many wrong tokens from %.60s; wait a minute", client);
     if (error == MLD_EAUTH)
         throttle_count(throttle, client, clock_monotonic_ms());
     if (error == MLD_OK) {

@@ -4,8 +4,8 @@
  * A token is one of ours (opaque, kept hashed) or a JWT signed with JWT_SECRET (HS256). No token, a
  * wrong, an expired or a revoked one: MLD_EAUTH, always with the same words. A namespace or
  * experiment that is not there and one that the caller may not see: the same MLD_ENOTFOUND. One
- * that the caller may see but not change so: MLD_EACCESS. An address with many wrong tokens:
- * MLD_EBUSY.
+ * that the caller may see but not change so: MLD_EACCESS. A further wrong token of an address with
+ * many: MLD_EBUSY.
  *
  * What a token says is remembered for ACCESS_REMEMBER_MS, so a revoked one works that much longer
  * at most, on every server. Roles are read each time. */

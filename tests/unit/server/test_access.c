@@ -276,13 +276,14 @@ static void slows_down_who_guesses(void **state)
         assert_int_equal(access_decide(&caller, &arena, &server, &question), wanted);
         assert_null(strstr(mld_error_message(), "mld_"));
     }
-    /* Others are not hit, nor tokens that are known here, nor is it for ever. */
+    /* Others are not hit, nor good tokens of the same address, nor is it for ever. */
     assert_int_equal(decide(PERMISSION_USER, bob_token, NULL, NULL), MLD_OK);
-    question.authorization = ada_token;
-    assert_int_equal(access_decide(&caller, &arena, &server, &question), MLD_OK);
-    later_s = ACCESS_FAILURES_MS / 1000 + 1;
     question.authorization = eve_token;
     assert_int_equal(access_decide(&caller, &arena, &server, &question), MLD_OK);
+    question.authorization = guess;
+    assert_int_equal(access_decide(&caller, &arena, &server, &question), MLD_EBUSY);
+    later_s = ACCESS_FAILURES_MS / 1000 + 1;
+    assert_int_equal(access_decide(&caller, &arena, &server, &question), MLD_EAUTH);
 }
 
 int main(void)
