@@ -97,8 +97,9 @@ static enum mld_error plan_params(struct apply *a, const struct apply_record *re
         enum mld_error error = doc_hash(id + 6, ' ', &name, 1);
         struct target *t =
             error == MLD_OK ? apply_target(a, TARGET_PARAM, a->exp_partition, id) : NULL;
-        error = apply_change(a, t, record, run_param);
-        if (error != MLD_OK)
+        if (error == MLD_OK)
+            error = apply_change(a, t, record, run_param);
+        if (error != MLD_OK || t == NULL)
             return error;
         t->newest_change->name = name;
         t->newest_change->node = json_value_of(&record->json, key);

@@ -183,7 +183,7 @@ void post_streams(struct request *r)
         error = read_appends(list, bytes, len, appends);
     if (error == MLD_OK)
         error = lane_append(request_server(r)->lanes, request_caller(r)->experiment_id, appends, n);
-    if (error == MLD_ECONFLICT) {
+    if (error == MLD_ECONFLICT && appends != NULL) {
         answer_conflict(r, appends, n);
         buf_free(&out);
     } else {
