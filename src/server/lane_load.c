@@ -241,6 +241,7 @@ enum mld_error lane_apply_batch(struct lane *lane, const struct batch *batch,
 struct pending {
     struct lane *lane;
     struct lane_state before;
+    uint64_t last; /* the batch that `before` is the state after */
 };
 
 static enum mld_error apply_next(const struct meta_doc *doc, uint64_t number, void *payload)
@@ -250,6 +251,9 @@ static enum mld_error apply_next(const struct meta_doc *doc, uint64_t number, vo
     struct arena arena = {0};
     struct batch batch = {0};
     bool wanted = number > lane->applied;
+    if (number != pending->last + 1)
+        return gap(lane);
+    pending->last = number;
     enum mld_error error = lane_batch_read(&batch, &arena, doc, wanted);
     if (error == MLD_OK && wanted) {
         error = lane_apply_batch(lane, &batch, &pending->before);
@@ -282,11 +286,13 @@ static enum mld_error state_when_sealed(struct lane *lane, struct lane_state *ou
 
 static enum mld_error apply_once(struct lane *lane)
 {
-    struct pending pending = {.lane = lane};
+    struct pending pending = {.lane = lane, .last = lane->sealed};
     enum mld_error error = state_when_sealed(lane, &pending.before);
     if (error == MLD_OK)
         error = lane_each_batch(lane->lanes->meta, lane->experiment, lane->sealed + 1, apply_next,
                                 &pending);
+    if (error == MLD_EDAMAGED)
+        error = check_seal(lane, error);
     if (error == MLD_OK && lane->applied < lane->last)
         error = gap(lane);
     lane_state_free(&pending.before);

@@ -168,6 +168,7 @@ struct worker {
     struct client client;
     unsigned seed;
     enum mld_error failed;
+    char message[256];
 };
 
 static void *append_rounds(void *payload)
@@ -181,6 +182,8 @@ static void *append_rounds(void *payload)
             w->failed = client_send(&w->client, w->lanes[rand_r(&w->seed) % 2], w->experiment);
         }
     }
+    if (w->failed != MLD_OK)
+        snprintf(w->message, sizeof w->message, "%s", mld_error_message());
     return NULL;
 }
 
@@ -217,6 +220,7 @@ static void test_two_servers(void **unused)
     }
     for (unsigned i = 0; i < THREADS; i++) {
         pthread_join(threads[i], NULL);
+        assert_string_equal(workers[i].message, "");
         assert_int_equal(workers[i].failed, MLD_OK);
         for (int k = 0; k < 2; k++)
             expect_stream(lanes[k], w.experiment.id, &workers[i].client);
@@ -315,6 +319,58 @@ static void test_slept_through_a_seal(void **unused)
     world_close(&w);
 }
 
+/* While one server reads a lane, another seals it, and a third that was long asleep has just put a
+ * batch behind what is sealed. */
+struct meanwhile {
+    struct world *w;
+    struct meta_docs first;
+    bool done;
+};
+
+static void seal_meanwhile(const char *token, void *payload)
+{
+    struct meanwhile *m = payload;
+    bool rest;
+    if (m->done || strcmp(token, "batch") != 0)
+        return;
+    m->done = true;
+    assert_ok(lane_seal(m->w->lanes, m->w->experiment.id, true, &rest));
+    assert_false(rest);
+    assert_ok(meta_insert(m->w->meta, &m->first.docs[0]));
+}
+
+static void test_sealed_while_loading(void **unused)
+{
+    (void)unused;
+    struct world w;
+    struct client c;
+    struct mortal watched;
+    struct lanes *loading;
+    char partition[64];
+    world_open(&w, NULL);
+    client_init(&c, 1, STREAM_METRIC, 0);
+    for (int i = 0; i < 3; i++) {
+        put_points(&c, i, 1);
+        assert_ok(client_send(&c, w.lanes, w.experiment.id));
+    }
+    struct meanwhile meanwhile = {.w = &w};
+    snprintf(partition, sizeof partition, "lane:%s", w.experiment.id);
+    assert_ok(meta_get(w.meta, &meanwhile.first, partition, "b:0000000000000001"));
+    mortal_init(&watched, w.meta, 1000, false);
+    watched.on_find = seal_meanwhile;
+    watched.payload = &meanwhile;
+    assert_ok(lanes_open(&loading, &watched.base, w.blob, NULL));
+    struct lane_head head = {.stream = c.id};
+    assert_ok(lane_heads(loading, w.experiment.id, &head, 1));
+    assert_true(meanwhile.done);
+    assert_int_equal(head.offset, c.bytes.len);
+    expect_stream(loading, w.experiment.id, &c);
+    meta_docs_free(&meanwhile.first);
+    buf_free(&c.bytes);
+    lanes_close(loading);
+    world_close(&w);
+}
+
 /* One that goes on as long as its server lives: appends, and seals after the third. */
 static void script(struct client *c, struct lanes *lanes, const char *experiment)
 {
@@ -377,7 +433,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_append_and_read),      cmocka_unit_test(test_lies),
         cmocka_unit_test(test_two_servers),          cmocka_unit_test(test_replay_in_parallel),
-        cmocka_unit_test(test_slept_through_a_seal), cmocka_unit_test(test_dies_at_every_write),
+        cmocka_unit_test(test_slept_through_a_seal), cmocka_unit_test(test_sealed_while_loading),
+        cmocka_unit_test(test_dies_at_every_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -38,6 +38,8 @@ struct mortal {
     struct meta *behind;
     atomic_long left;
     bool late;
+    void (*on_find)(const char *token, void *payload); /* before each find; NULL is fine */
+    void *payload;
 };
 
 static inline enum mld_error mortal_dead(void)
@@ -68,6 +70,8 @@ static inline enum mld_error mortal_find(struct meta *m, struct meta_docs *out,
                                          const struct meta_range *range)
 {
     struct mortal *x = (struct mortal *)m;
+    if (x->on_find != NULL)
+        x->on_find(range->token, x->payload);
     return atomic_load(&x->left) < 1 ? mortal_dead() : meta_find(x->behind, out, range);
 }
 static inline enum mld_error mortal_count(struct meta *m, uint64_t *out,
