@@ -252,7 +252,11 @@ class Uplink:
         self._all_sent = arrived and not failed
         if self._all_sent:
             return
-        rest = f"at least {left(self._last)}" if not arrived else f"{failed} files that could not be sent"
+        rest = (
+            f"at least {left(self._last)}"
+            if not arrived
+            else f"{failed} files that could not be sent"
+        )
         because = f" ({why})" if why else ""
         print(
             f"ml_dash: {label} is not at {self._url} completely{because}: {rest} to go."

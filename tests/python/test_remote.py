@@ -7,13 +7,10 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 import threading
-import time
 import warnings
 from pathlib import Path
 
-import ml_dash
 import pytest
 from ml_dash import Experiment, OperationMode, RemoteWarning
 from ml_dash.exceptions import (
@@ -22,7 +19,6 @@ from ml_dash.exceptions import (
     ExperimentError,
     NotFoundError,
     RemoteUnavailable,
-    TimedOutError,
 )
 
 _TOOLS = Path(__file__).resolve().parent.parent / "sync/sync_tools.py"
