@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pty
 import subprocess
 import sys
 import threading
@@ -270,11 +271,42 @@ def test_uploaded_waits_for_one_file(server):
             e.files("nothing.bin").uploaded()
 
 
+def test_a_flush_that_takes_too_long_says_what_is_left(server):
+    with make(server).run as e:
+        e.flush(remote=True, timeout=60)
+        e.files.save_blob(bytes(30_000_000), to="large.bin")
+        with pytest.raises(TimedOutError, match="to go"):
+            e.flush(remote=True, timeout=0)
+
+
+def test_the_end_shows_what_it_waits_for_on_a_terminal(tmp_path):
+    for option, shown in (("None", True), ("False", False)):
+        ours, theirs = pty.openpty()
+        code = f"""import ml_dash
+ml_dash.Experiment("a", "p", remote={NOWHERE!r}, api_key="t", progress={option},
+                   remote_timeout=1.5).run.start().run.complete()"""
+        environment = {key: os.environ[key] for key in os.environ if key != "ML_DASH_PROGRESS"}
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=environment)
+        os.close(theirs)
+        said = ""
+        try:
+            while piece := os.read(ours, 4096):
+                said += piece.decode()
+        except OSError:  # all of the other side is closed
+            pass
+        os.close(ours)
+        assert process.wait(60) == 0
+        assert ("to be sent" in said) is shown
+        assert "ml-dash sync" in said
+
+
 def test_a_failure_and_its_reason_arrive(server):
     with pytest.raises(ValueError), make(server).run:
         raise ValueError("no such layer")
     remote = server.experiment("run")
     assert remote["status"] == "FAILED"
+    reasons = [line.get("error") for line in server.lines(remote, "records")]
+    assert "ValueError: no such layer" in reasons
 
 
 @ignore_away
