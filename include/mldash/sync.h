@@ -75,6 +75,10 @@ MLD_API enum mld_error mld_sync_start(mld_sync **out, const char *directory,
 /* Returns once all that survived power loss here when it was called is acknowledged there, or after
  * `timeout_ms`: MLD_ETIMEOUT. (mld_flush the experiment first.) Any other error: what stops it. */
 MLD_API enum mld_error mld_sync_flush(mld_sync *sync, uint64_t timeout_ms);
+/* The same in two steps, for who must look around while waiting: asks once, and waits for that
+ * ticket as often as one likes. Asking does not block. */
+MLD_API enum mld_error mld_sync_ask(mld_sync *sync, uint64_t *out_ticket);
+MLD_API enum mld_error mld_sync_wait(mld_sync *sync, uint64_t ticket, uint64_t timeout_ms);
 /* Whether this file's bytes are acknowledged; with `timeout_ms` it waits that long. */
 MLD_API enum mld_error mld_sync_file_is_there(mld_sync *sync, const char *file_id,
                                               uint64_t timeout_ms, bool *out);

@@ -1,8 +1,8 @@
 /* core.h: what the files of the extension module ml_dash._core share.
  *
  * The module is a thin skin: parse arguments, release the GIL where the call is long, call
- * libmldash, convert. Three types, one file each (experiment.c with experiment_files.c and
- * experiment_data.c, series.c, writer.c); all Python objects that outlive a call are in the
+ * libmldash, convert. Four types, one file each (experiment.c with experiment_files.c and
+ * experiment_data.c, series.c, writer.c, sync.c); all Python objects that outlive a call are in the
  * module's state. A function that returns PyObject * returns a new reference, or NULL with an
  * exception; one that returns int returns 0, or -1 with an exception.
  */
@@ -45,6 +45,7 @@ struct core_state {
     PyTypeObject *experiment_type;
     PyTypeObject *series_type;
     PyTypeObject *writer_type;
+    PyTypeObject *sync_type;
     PyObject *errors[CORE_ERROR_COUNT]; /* exception class by enum mld_error */
     PyObject *not_json;                 /* ml_dash.exceptions.NotJsonError */
     PyObject *not_seekable;             /* ... NotSeekableError */
@@ -205,6 +206,7 @@ bool unlocked_progress(uint64_t done_bytes, uint64_t total_bytes, void *payload)
 extern PyType_Spec experiment_spec;
 extern PyType_Spec series_spec;
 extern PyType_Spec writer_spec;
+extern PyType_Spec sync_spec;
 extern PyMethodDef experiment_methods[];
 
 /* The handle, or NULL with ExperimentError when closed, or, to write, ended. */
@@ -258,6 +260,8 @@ CORE_METHOD(data_series);
 CORE_METHOD(data_series_list);
 CORE_METHOD(data_verify);
 CORE_METHOD(data_gc);
+/* find_server(url, token) of the module. */
+PyObject *sync_find_server(PyObject *module, PyObject *args);
 PyObject *series_info_dict(struct core_state *state, const struct mld_series_info *info);
 
 #endif

@@ -113,7 +113,8 @@ static int core_exec(PyObject *module)
         return -1;
     if (add_type(module, &experiment_spec, &state->experiment_type) < 0 ||
         add_type(module, &series_spec, &state->series_type) < 0 ||
-        add_type(module, &writer_spec, &state->writer_type) < 0)
+        add_type(module, &writer_spec, &state->writer_type) < 0 ||
+        add_type(module, &sync_spec, &state->sync_type) < 0)
         return -1;
     if (PyModule_AddIntConstant(module, "METRIC", MLD_METRIC) < 0 ||
         PyModule_AddIntConstant(module, "TRACK", MLD_TRACK) < 0)
@@ -127,6 +128,7 @@ static int core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->experiment_type);
     Py_VISIT(state->series_type);
     Py_VISIT(state->writer_type);
+    Py_VISIT(state->sync_type);
     for (int code = 0; code < CORE_ERROR_COUNT; code++)
         Py_VISIT(state->errors[code]);
     Py_VISIT(state->not_json);
@@ -144,6 +146,7 @@ static int core_clear(PyObject *module)
     Py_CLEAR(state->experiment_type);
     Py_CLEAR(state->series_type);
     Py_CLEAR(state->writer_type);
+    Py_CLEAR(state->sync_type);
     for (int code = 0; code < CORE_ERROR_COUNT; code++)
         Py_CLEAR(state->errors[code]);
     Py_CLEAR(state->not_json);
@@ -200,6 +203,9 @@ out:
 static PyMethodDef core_methods[] = {
     {"find_experiments", core_find_experiments, METH_O,
      PyDoc_STR("find_experiments(root, /)\n--\n\nThe run folders at or below a folder, as paths.")},
+    {"find_server", sync_find_server, METH_VARARGS,
+     PyDoc_STR("find_server(url, token, /)\n--\n\nThe URL to use, or None, and whether a token is "
+               "known.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -20,6 +20,7 @@ from .exceptions import (
     ExperimentError,
     MlDashError,
     NetworkError,
+    RemoteWarning,
     StorageError,
 )
 from .experiment import Experiment, OperationMode, ml_dash_experiment
@@ -48,6 +49,7 @@ __all__ = [
     "NetworkError",
     "OperationMode",
     "ParametersBuilder",
+    "RemoteWarning",
     "RunManager",
     "StorageError",
     "__version__",

@@ -22,6 +22,10 @@ _Series = TypeVar("_Series", bound=Series)
 
 def find_experiments(root: _Path, /) -> list[str]:
     """The run folders at or below a folder, as paths."""
+
+def find_server(url: str | None, token: str | None, /) -> tuple[str | None, bool]:
+    """The URL to use, or None, and whether a token is known: from the arguments, else the
+    environment, else the files of `ml-dash login`."""
 @final
 class Experiment:
     """An open run folder."""
@@ -274,3 +278,38 @@ class Writer:
     def writable(self) -> bool: ...
     def __enter__(self) -> Writer: ...
     def __exit__(self, kind: Any, value: Any, traceback: Any) -> None: ...
+
+@final
+class Sync:
+    """A run folder that a thread of its own sends to a server, from now on.
+
+    Never waits for the network here. Raises InvalidInputError without a URL, AuthenticationError
+    without a token. In a forked child every call but stop() and problems() raises ExperimentError.
+    """
+
+    def __new__(
+        cls,
+        directory: _Path,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        namespace: str | None = None,
+    ) -> Sync: ...
+    @property
+    def troubled(self) -> bool:
+        """Whether problems() has any."""
+    def ask(self) -> int:
+        """A ticket for wait(): all that survives power loss now."""
+    def wait(self, ticket: int, timeout: float, /) -> bool:
+        """Whether all of it arrived, in `timeout` seconds; raises what stops it for good. Releases
+        the GIL, but does not look at signals: to be called for moments, again and again."""
+    def is_there(self, file_id: str, /) -> bool:
+        """Whether a file's bytes are acknowledged; raises what stops it for good."""
+    def status(self) -> dict[str, Any]:
+        """{filesSent, filesThere, filesLeft, filesFailed, bytesSent, bytesLeft, linesBytesSent,
+        linesBytesLeft, requests, done, failed, error, message, experiment, place}; error is the
+        name of the last failure, "MLD_EUNAVAILABLE", or None."""
+    def problems(self) -> tuple[list[str], int]:
+        """Takes the lines that are new, and how many more had no place (100 are kept)."""
+    def stop(self) -> None:
+        """Ends the thread within two seconds; calls under way end first. Twice is fine."""

@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
-    from typing import Callable, Union
+    from typing import Any, Callable, Union
 
     Progress = Callable[[int, int], object]
     ProgressOption = Union[bool, Progress, None]
@@ -28,9 +28,19 @@ def for_call(option: ProgressOption, label: str) -> Progress | None:
         return None
     if callable(option):
         return option
-    if os.environ.get("ML_DASH_PROGRESS", "").lower() in _OFF:
+    return Bar(label) if _is_wanted() else None
+
+
+def for_upload(option: ProgressOption, label: str) -> UploadLine | None:
+    """The line of what waits for a server, or nothing: as for_call, but for callables, which
+    count bytes of one file."""
+    if option is False or callable(option) or not _is_wanted() or not _is_terminal():
         return None
-    return Bar(label)
+    return UploadLine(label)
+
+
+def _is_wanted() -> bool:
+    return os.environ.get("ML_DASH_PROGRESS", "").lower() not in _OFF
 
 
 def _is_terminal() -> bool:
@@ -75,3 +85,30 @@ class Bar:
             f"{self._label} {bar} {done / 1e6:,.0f} of {total / 1e6:,.0f} MB"
             f"  {rate:,.0f} MB/s  {left:.0f} s left"
         )
+
+
+class UploadLine:
+    """One line on stderr: what a server still lacks. Call clear() at the end."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._start = time.monotonic()
+        self._shown = False
+
+    def __call__(self, status: dict[str, Any]) -> None:
+        """Draws it anew, of a dict as Experiment.remote_status is; short waits show none."""
+        if time.monotonic() - self._start < 0.5:
+            return
+        self._shown = True
+        why = f" ({status['message'][:60]})" if status["message"] else ""
+        count, size = status["filesLeft"], status["bytesLeft"] + status["linesBytesLeft"]
+        sys.stderr.write(
+            f"\r{self._label}: {count} files, {size / 1e6:,.1f} MB to be sent{why}\033[K"
+        )
+        sys.stderr.flush()
+
+    def clear(self) -> None:
+        """Removes the line."""
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()

@@ -52,7 +52,7 @@ class NetworkError(MlDashError, ConnectionError):
 
 
 class RemoteUnavailable(NetworkError, TimeoutError):
-    """The server did not answer in time, and what was asked for is only there."""
+    """The server did not answer in time; what was asked for is only there, or not yet."""
 
 
 class BusyError(NetworkError):
@@ -136,3 +136,7 @@ class OutOfMemoryError(MlDashError, MemoryError):
 
 class DamagedWarning(UserWarning):
     """Given when a run folder with torn or garbled lines is opened; verify() lists them."""
+
+
+class RemoteWarning(UserWarning):
+    """Given when the server is away (it is tried again), or a file cannot be sent there."""

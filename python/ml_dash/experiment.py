@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     from ._progress import ProgressOption
+    from ._remote import Uplink
     from ._torch import BackgroundSave
+    from .files import FileDict
 
     Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,10 +37,12 @@ _OF_PROCESS = (
     "_tracks",
     "_files",
     "_pid",
+    "_uplink",
     "run",
 )
 _RUN_OPTIONS = ("user", "entry", "project_root", "job_name")
-_REMOTE = "remote mode is not there yet: leave {} out, and the run is kept in a local folder"
+_WAIT_S = {"COMPLETED": 600.0}  # for the upload at the end of a run; of others:
+_WAIT_OTHERS_S = 30.0
 
 
 class OperationMode(Enum):
@@ -69,7 +73,12 @@ class Experiment:
         stderr is a terminal and the environment does not say ML_DASH_PROGRESS=0.
     echo_logs: print log lines, too.
     read_only: look at an experiment that exists; nothing is written, its status stays.
-    remote, api_key, dash_url: of a server; not there yet, ConfigurationError.
+    remote (or dash_url): a server's URL, which gets all of it while the run goes on; True is
+        $ML_DASH_API_URL, $ML_DASH_URL or that of `ml-dash login`. The root folder is then
+        $ML_DASH_SPOOL unless told. Reads are local.
+    api_key (or remote_token): who asks there; else $ML_DASH_TOKEN or that of `ml-dash login`.
+    remote_timeout: seconds that the end of the run waits for the upload, 0: none; unless told 600,
+        or 30 when it did not complete.
     user, entry, project_root, job_name: of the default prefix, see RUN.
 
     Nothing is made before the run starts: `with experiment.run:`, or `with experiment:`, which is
@@ -89,11 +98,13 @@ class Experiment:
         bindrs: Iterable[str] | None = None,
         folder: str | os.PathLike[str] | None = None,
         metadata: dict[str, Any] | None = None,
-        remote: str | None = None,
+        remote: str | bool | None = None,
         api_key: str | None = None,
         local_path: str | os.PathLike[str] | None = None,
         dash_url: str | bool | None = None,
         dash_root: str | os.PathLike[str] | None = None,
+        remote_token: str | None = None,
+        remote_timeout: float | None = None,
         keep: int | str | None = None,
         max_file_size: int | None = None,
         progress: ProgressOption = None,
@@ -102,11 +113,13 @@ class Experiment:
         _write_protected: bool = False,
         **run_options: Any,
     ) -> None:
-        for option, value in (("remote", remote), ("dash_url", dash_url), ("api_key", api_key)):
-            if value:
-                raise ConfigurationError(_REMOTE.format(option))
         if local_path is not None and dash_root is not None:
             raise ConfigurationError("local_path and dash_root are two names of one option")
+        if api_key is not None and remote_token is not None:
+            raise ConfigurationError("api_key and remote_token are two names of one option")
+        self.local_path = local_path if local_path is not None else dash_root
+        self._place_remote(remote, dash_url, api_key if api_key is not None else remote_token)
+        self._remote_timeout = remote_timeout
         for option in run_options:
             if option not in _RUN_OPTIONS:
                 raise TypeError(f"Experiment() got an unexpected keyword argument {option!r}")
@@ -118,8 +131,6 @@ class Experiment:
         self.tags = None if tags is None else _strings("tags", tags)
         self.bindrs_names = None if bindrs is None else _strings("bindrs", bindrs)
         self.metadata = metadata
-        self.local_path = local_path if local_path is not None else dash_root
-        self.mode = OperationMode.LOCAL
         self._keep = keep
         self._max_file_size = max_file_size
         self._progress = progress
@@ -134,6 +145,7 @@ class Experiment:
         self._opened: RunFolder | None = None
         self._id: str | None = None
         self._damage: DamageWatch | None = None
+        self._uplink: Uplink | None = None
         self._pid = os.getpid()
         self._saves: list[BackgroundSave] = []
         self._metrics: MetricsManager | None = None
@@ -158,6 +170,23 @@ class Experiment:
             )
         elif self.folder is not None and "{" in self.folder:
             self.run.folder = self.folder
+
+    def _place_remote(
+        self, remote: str | bool | None, dash_url: str | bool | None, token: str | None
+    ) -> None:
+        """Settles whether there is a server, and then where the local folder is."""
+        self.mode = OperationMode.LOCAL
+        self._url: str | bool | None = None
+        self._token = token
+        if remote or dash_url:
+            from . import _remote
+
+            self._url = _remote.url_of(remote, dash_url)
+            self.mode = OperationMode.REMOTE if self.local_path is None else OperationMode.HYBRID
+            if self.local_path is None:
+                self.local_path = os.environ.get("ML_DASH_SPOOL") or None
+        elif token is not None:
+            raise ConfigurationError("a token needs a server: remote='https://...'")
 
     def _set_prefix(self, prefix: str) -> None:
         """Takes a prefix apart: owner/project/.../name."""
@@ -184,6 +213,11 @@ class Experiment:
         if self._opened is not None:
             self._opened.close()
             self._forget()
+        server = None
+        if self._url is not None and not self._read_only:
+            from . import _remote
+
+            server = _remote.settle(self._url, self._token)  # before anything is made
         prefix = None if self.prefix is None else self.prefix.strip("/")
         placed = prefix is None
         self._opened = RunFolder(
@@ -203,6 +237,13 @@ class Experiment:
         self._pid = os.getpid()
         self._damage = DamageWatch(self._opened)
         self._damage.look(3)
+        if server is not None:
+            try:
+                self._uplink = _remote.Uplink(self.directory, server)
+            except BaseException:
+                self._opened.close()
+                self._forget()
+                raise
         if not self._read_only:
             _lifecycle.opened(self)
         return self
@@ -224,8 +265,21 @@ class Experiment:
             from ._torch import settle_all
 
             failed = settle_all(saves, failed)
+        if self._uplink is not None:
+            self._finish_upload(status if failed is None else "FAILED")
         if failed is not None:
             raise failed
+
+    def _finish_upload(self, status: str) -> None:
+        """Waits for the server to have it all; never raises for what the server does."""
+        from ._progress import for_upload
+
+        assert self._uplink is not None
+        wait = self._remote_timeout
+        if wait is None:
+            wait = _WAIT_S.get(status, _WAIT_OTHERS_S)
+        line = for_upload(self._progress, repr(self))
+        self._uplink.finish(repr(self), wait, line)
 
     @property
     def _is_open(self) -> bool:
@@ -241,9 +295,55 @@ class Experiment:
             )
         return self._opened
 
-    def flush(self) -> None:
-        """Returns once everything so far survives power loss. Raises when an fsync failed."""
+    def flush(self, remote: bool = False, timeout: float | None = None) -> None:
+        """Returns once everything so far survives power loss. Raises when an fsync failed.
+
+        remote: and once the server has it, too. Raises TimedOutError after `timeout` seconds, which
+            says what is left; RemoteUnavailable, which is a TimeoutError, too, when it is because
+            the server is away, or has been for a minute with no timeout; and AuthenticationError
+            and the like when it will not take it.
+        """
         self._core.flush()
+        if remote:
+            self._needed_uplink().flush(timeout)
+        if self._uplink is not None:
+            self._uplink.look(2)
+
+    def uploaded(self, file: str | FileDict, timeout: float | None = 0) -> bool:
+        """Whether a file's bytes are at the server, acknowledged: as far as is known now, or once
+        they are, after at most `timeout` seconds (None: as flush(remote=True)).
+
+        file: its id, or file object. False, too, for one that will never be sent: a version that
+            was replaced before, or a damaged file, of which a RemoteWarning told.
+        """
+        file_id = file["id"] if isinstance(file, dict) else file
+        uplink = self._needed_uplink()
+        if timeout != 0 and self._is_open:
+            self._core.flush()
+        answer = uplink.has(file_id, timeout)
+        uplink.look(2)
+        return answer
+
+    def _needed_uplink(self) -> Uplink:
+        self._core  # noqa: B018  raises before the start
+        if self._uplink is None:
+            raise ExperimentError(f"{self!r} has no server: Experiment(..., remote='https://...')")
+        return self._uplink
+
+    @property
+    def remote_status(self) -> dict[str, Any] | None:
+        """What the server has and lacks now, after the end what it had then; None without a server.
+
+        {filesSent, filesThere, filesLeft, filesFailed, bytesSent, bytesLeft, linesBytesSent,
+        linesBytesLeft, requests, done, failed, error, message, experiment, place}: files that were
+        sent, were there already, wait, and cannot be sent; bytes of files, and of lines (records,
+        points, logs); whether all that was known here is there; whether it stopped for good; the
+        last failure; and the experiment's id and place at the server.
+        """
+        if self._uplink is None:
+            return None
+        self._uplink.look(2)
+        return self._uplink.status()
 
     # --- what it keeps --------------------------------------------------------------------------
 
@@ -252,6 +352,8 @@ class Experiment:
         """Files, checkpoints, figures, videos: experiment.files("model.pth").save()."""
         if self._opened is None:
             return self._core  # type: ignore[return-value]  # raises
+        if self._uplink is not None:
+            self._uplink.look(2)
         return self._files
 
     @property
@@ -266,6 +368,8 @@ class Experiment:
         """Metrics: experiment.metrics("loss").append(value=0.5, epoch=3)."""
         if self._metrics is None:
             self._metrics = MetricsManager(self._core, self._damage)
+        if self._uplink is not None:
+            self._uplink.look(2)
         return self._metrics
 
     @property
@@ -291,6 +395,8 @@ class Experiment:
             self._core  # noqa: B018  raises before the start
             return logs.LogBuilder(self, fields)
         logs.write(self, "info" if level is None else level, message, fields)
+        if self._uplink is not None:
+            self._uplink.look(2)
         return None
 
     @property

@@ -486,6 +486,11 @@ class FileBuilder:
         except NotFoundError:
             return False
 
+    def uploaded(self, path: PathLike | None = None, *, timeout: float | None = 0) -> bool:
+        """Whether this file, by id or path, is at the server: see Experiment.uploaded."""
+        file_id = self._file_id if path is None else None
+        return self._experiment.uploaded(file_id or self._resolve(path)["id"], timeout)
+
     def versions(self, path: PathLike | None = None) -> FileDicts:
         """All versions of one file that are kept, the oldest first."""
         if self._file_id is not None and path is None:

@@ -1,5 +1,8 @@
 #include "cli/admin.h"
 
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,43 +84,82 @@ const char *admin_operand(const struct admin *a, size_t i)
     return i + 1 < a->operands.count ? a->operands.items[i + 1] : NULL;
 }
 
-/* One line of stdin without its end; on a terminal nothing of it is shown. */
-static bool read_line(char *out, size_t size)
+static void on_signal(int number)
+{
+    (void)number; /* only ends the wait */
+}
+
+/* Until there is a line; false when a signal to end came first. Between here and the last look at
+ * signals none gets lost: they are blocked but for the wait itself. */
+static bool wait_for_line(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM};
+    const struct sigaction ending = {.sa_handler = on_signal};
+    struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+    struct sigaction before[2];
+    sigset_t blocked, mask;
+    sigemptyset(&blocked);
+    for (int i = 0; i < 2; i++)
+        sigaddset(&blocked, numbers[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, &mask);
+    for (int i = 0; i < 2; i++)
+        sigaction(numbers[i], &ending, &before[i]);
+    fputs(" ", stderr); /* the prompt's end: from here on typing counts */
+    bool ready = ppoll(&input, 1, NULL, &mask) > 0;
+    for (int i = 0; i < 2; i++)
+        sigaction(numbers[i], &before[i], NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return ready;
+}
+
+/* Asks on the terminal, which shows nothing of the answer, and is as before when Ctrl-C ends it. */
+static enum mld_error ask(const char *prompt, char *out, size_t size)
 {
     struct termios shown;
-    bool hide = isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &shown) == 0;
-    if (hide) {
-        struct termios hidden = shown;
-        hidden.c_lflag &= ~(tcflag_t)ECHO;
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
-    }
-    bool read = fgets(out, (int)size, stdin) != NULL;
-    if (hide) {
-        tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
-        fputc('\n', stderr);
-    }
-    if (read)
-        out[strcspn(out, "\r\n")] = '\0';
-    return read;
+    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &shown) != 0)
+        return error_set(MLD_EINVALID,
+                         "there is no terminal to ask on; use --password-stdin or --no-password");
+    struct termios hidden = shown;
+    hidden.c_lflag &= ~(tcflag_t)ECHO;
+    fputs(prompt, stderr);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &hidden);
+    bool ready = wait_for_line();
+    bool read = ready && fgets(out, (int)size, stdin) != NULL;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &shown);
+    fputc('\n', stderr);
+    if (!ready)
+        return error_set(MLD_EINTERRUPTED, "interrupted; nothing was changed");
+    return read ? MLD_OK : error_set(MLD_EINVALID, "no password was given");
+}
+
+/* Twice, so that a slip of the finger is seen. */
+static enum mld_error ask_twice(char *first, size_t size)
+{
+    char second[PASSWORD_MAX_BYTES + 2];
+    enum mld_error error = ask("password:", first, size);
+    if (error != MLD_OK)
+        return error;
+    error = ask("again:", second, sizeof second);
+    if (error == MLD_OK && strcmp(first, second) != 0)
+        error = error_set(MLD_EINVALID, "the two were not the same; nothing was changed");
+    explicit_bzero(second, sizeof second);
+    return error;
 }
 
 enum mld_error admin_password(struct admin *a, bool from_stdin, const char **out)
 {
-    char first[PASSWORD_MAX_BYTES + 2], second[PASSWORD_MAX_BYTES + 2];
-    if (!from_stdin && !isatty(STDIN_FILENO))
-        return error_set(MLD_EINVALID,
-                         "there is no terminal to ask on; use --password-stdin or --no-password");
+    char password[PASSWORD_MAX_BYTES + 2] = "";
+    enum mld_error error = MLD_OK;
     if (!from_stdin)
-        fputs("password: ", stderr);
-    if (!read_line(first, sizeof first))
-        return error_set(MLD_EINVALID, "no password was given");
-    if (!from_stdin) {
-        fputs("again: ", stderr);
-        if (!read_line(second, sizeof second) || strcmp(first, second) != 0)
-            return error_set(MLD_EINVALID, "the two were not the same; nothing was changed");
-    }
-    *out = arena_strdup(&a->arena, first);
-    return *out == NULL ? error_set(MLD_ENOMEM, "no memory for a password") : MLD_OK;
+        error = ask_twice(password, sizeof password);
+    else if (fgets(password, sizeof password, stdin) == NULL)
+        error = error_set(MLD_EINVALID, "no password was given");
+    password[strcspn(password, "\r\n")] = '\0';
+    *out = error == MLD_OK ? arena_strdup(&a->arena, password) : NULL;
+    explicit_bzero(password, sizeof password);
+    if (error == MLD_OK && *out == NULL)
+        error = error_set(MLD_ENOMEM, "no memory for a password");
+    return error;
 }
 
 enum mld_error admin_duration(const char *text, int64_t *out_s)

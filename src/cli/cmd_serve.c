@@ -32,6 +32,7 @@ static void block_signals(sigset_t *out)
     sigaddset(out, SIGINT);
     pthread_sigmask(SIG_BLOCK, out, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file over the limit is an error of its write */
 }
 
 static void put_address(struct buf *out, const struct serve *serve, unsigned port)

@@ -1,4 +1,5 @@
 /* cmd_user.c: the server's users. */
+#include "base/clock.h"
 #include "base/json.h"
 #include "cli/admin.h"
 #include "cli/text.h"
@@ -64,6 +65,8 @@ static enum mld_error list(struct admin *a)
     for (size_t i = 0; i < users.n; i++)
         put_user(a, &users.items[i], i == 0);
     buf_puts(&a->out, a->json ? "]}\n" : "");
+    if (users.more)
+        cli_message("these are the first %d; there are more", ACCOUNTS_MAX_LIST);
     return MLD_OK;
 }
 
@@ -103,6 +106,20 @@ static enum mld_error disable(struct admin *a)
     return set_flag(a, false, true, "disabled; running servers know within 15 s");
 }
 
+/* All tokens, and all JWTs that were issued up to now. */
+static enum mld_error revoke(struct admin *a)
+{
+    struct user user;
+    int64_t now_s = clock_now_us() / 1000000 + 1;
+    const struct user_change what = {.not_before_s = &now_s};
+    enum mld_error error = accounts_user_by_name(a->meta, &a->arena, admin_operand(a, 0), &user);
+    if (error == MLD_OK)
+        error = accounts_revoke_all(a->meta, user.id);
+    return error == MLD_OK
+               ? change(a, &what, "all tokens were revoked; running servers know within 15 s")
+               : error;
+}
+
 static enum mld_error enable(struct admin *a)
 {
     return set_flag(a, false, false, "enabled");
@@ -123,7 +140,7 @@ enum cli_exit cmd_user(int argc, char **argv)
     static const struct admin_action actions[] = {
         {"create", 1, 1, create},   {"list", 0, 0, list},     {"password", 1, 1, password},
         {"disable", 1, 1, disable}, {"enable", 1, 1, enable}, {"promote", 1, 1, promote},
-        {"demote", 1, 1, demote},   {NULL, 0, 0, NULL},
+        {"demote", 1, 1, demote},   {"revoke", 1, 1, revoke}, {NULL, 0, 0, NULL},
     };
     struct user_command c = {.password_stdin = false};
     const struct cli_option options[] = {
@@ -134,9 +151,11 @@ enum cli_exit cmd_user(int argc, char **argv)
         {0},
     };
     const struct cli_usage usage = {
-        "user create|list|password|disable|enable|promote|demote [NAME] [OPTIONS]",
+        "user create|list|password|disable|enable|promote|demote|revoke [NAME] [OPTIONS]",
         "Makes, lists and changes the users of a server, in its data directory. A new user gets a\n"
-        "namespace of the same name. The server may run meanwhile.\n",
+        "namespace of the same name. `revoke` ends all tokens that the user has. The server may "
+        "run\n"
+        "meanwhile.\n",
         options,
         1,
         2,

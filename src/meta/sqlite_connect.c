@@ -77,33 +77,35 @@ static const char *const statement_texts[N_STATEMENTS] = {
     [ST_HEALTH] = "SELECT number FROM docs LIMIT 1",
 };
 
-/* The error for a result code; SQLite says of many failed calls only that they failed. */
+/* What primary result codes are; all others are MLD_EIO. */
+static const struct {
+    int code;
+    enum mld_error error;
+} errors[] = {
+    {SQLITE_FULL, MLD_ENOSPACE},       {SQLITE_BUSY, MLD_EUNAVAILABLE},
+    {SQLITE_LOCKED, MLD_EUNAVAILABLE}, {SQLITE_NOMEM, MLD_ENOMEM},
+    {SQLITE_CORRUPT, MLD_EDAMAGED},    {SQLITE_NOTADB, MLD_EDAMAGED},
+    {SQLITE_CONSTRAINT, MLD_EDAMAGED}, /* two tables do not fit together */
+    {SQLITE_PERM, MLD_EACCESS},        {SQLITE_READONLY, MLD_EACCESS},
+    {SQLITE_AUTH, MLD_EACCESS},
+};
+
+/* SQLite says of many failed calls only that they failed: the system's error says why. */
 static enum mld_error code_of(int code, int system_errno)
 {
-    bool full = system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EFBIG;
-    switch (code & 0xff) {
-    case SQLITE_FULL:
-        return MLD_ENOSPACE;
-    case SQLITE_IOERR:
-        return code == SQLITE_IOERR_NOMEM ? MLD_ENOMEM : full ? MLD_ENOSPACE : MLD_EIO;
-    case SQLITE_BUSY:
-    case SQLITE_LOCKED:
-        return MLD_EUNAVAILABLE;
-    case SQLITE_NOMEM:
+    int primary = code & 0xff;
+    if (code == SQLITE_IOERR_NOMEM)
         return MLD_ENOMEM;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_CONSTRAINT: /* two tables do not fit together */
-        return MLD_EDAMAGED;
-    case SQLITE_CANTOPEN:
-        return full ? MLD_ENOSPACE : system_errno == EACCES ? MLD_EACCESS : MLD_EIO;
-    case SQLITE_PERM:
-    case SQLITE_READONLY:
-    case SQLITE_AUTH:
-        return MLD_EACCESS;
-    default:
-        return MLD_EIO;
+    if (primary == SQLITE_IOERR || primary == SQLITE_CANTOPEN) {
+        if (system_errno == ENOSPC || system_errno == EDQUOT || system_errno == EFBIG)
+            return MLD_ENOSPACE;
+        return primary == SQLITE_CANTOPEN && system_errno == EACCES ? MLD_EACCESS : MLD_EIO;
     }
+    for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+        if (errors[i].code == primary)
+            return errors[i].error;
+    }
+    return MLD_EIO;
 }
 
 enum mld_error sqlite_fail(struct connection *c, const char *what)

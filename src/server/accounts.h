@@ -36,6 +36,7 @@ struct user {
 struct users {
     struct user *items;
     size_t n;
+    bool more; /* than ACCOUNTS_MAX_LIST */
 };
 
 /* 1 to 64 of letters, digits, "-_.", beginning with a letter or digit, and not a word that the
@@ -122,6 +123,8 @@ enum mld_error accounts_add_token(struct meta *m, struct arena *arena, const cha
                                   char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out);
 enum mld_error accounts_tokens(struct meta *m, struct arena *arena, const char *user_id,
                                struct tokens *out);
+/* Revokes all tokens of the user. Foreign JWTs: see user_change.not_before_s. */
+enum mld_error accounts_revoke_all(struct meta *m, const char *user_id);
 /* MLD_ENOTFOUND: this user has no token of that public id. `user_id` NULL: anybody's. */
 enum mld_error accounts_revoke_token(struct meta *m, const char *user_id, const char *token_id);
 /* The token with that secret, neither expired nor revoked; its use is noted. MLD_EAUTH. */

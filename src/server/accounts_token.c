@@ -169,6 +169,23 @@ enum mld_error accounts_revoke_token(struct meta *m, const char *user_id, const 
     return error;
 }
 
+enum mld_error accounts_revoke_all(struct meta *m, const char *user_id)
+{
+    char token[ID_RANDOM_LEN + 8];
+    enum mld_error error = MLD_OK;
+    bool more = true;
+    snprintf(token, sizeof token, "user:%s", user_id);
+    while (error == MLD_OK && more) {
+        struct meta_docs docs = {0};
+        error = account_find(m, "tokens", token, &docs);
+        for (size_t i = 0; error == MLD_OK && i < docs.n; i++)
+            error = meta_delete(m, "tokens", docs.docs[i].id, 0);
+        more = docs.more;
+        meta_docs_free(&docs);
+    }
+    return error;
+}
+
 /* Best effort: another server may be noting the same. */
 static void note_use(struct meta *m, const struct meta_docs *docs, json_t *object, int64_t now)
 {

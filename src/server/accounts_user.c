@@ -164,8 +164,9 @@ enum mld_error accounts_user_by_name(struct meta *m, struct arena *arena, const 
 enum mld_error accounts_users(struct meta *m, struct arena *arena, struct users *out)
 {
     struct meta_docs docs = {0};
-    *out = (struct users){NULL, 0};
+    *out = (struct users){.items = NULL};
     enum mld_error error = account_find(m, "users", "user", &docs);
+    out->more = docs.more;
     if (error == MLD_OK &&
         (out->items = arena_alloc(arena, (docs.n + 1) * sizeof *out->items)) == NULL)
         error = account_no_memory();

@@ -286,19 +286,25 @@ static bool matches(const struct experiment_doc *e, const struct experiment_filt
            (f->status == NULL || strcmp(f->status, e->status) == 0);
 }
 
+static void list_token(char out[META_MAX_NAME_BYTES], const struct experiment_filter *f)
+{
+    if (f->project != NULL && f->status != NULL)
+        snprintf(out, META_MAX_NAME_BYTES, "status:%s:%s", f->project, f->status);
+    else if (f->project != NULL)
+        snprintf(out, META_MAX_NAME_BYTES, "project:%s", f->project);
+    else if (f->status != NULL)
+        snprintf(out, META_MAX_NAME_BYTES, "ns-status:%s:%s", f->namespace_id, f->status);
+    else
+        snprintf(out, META_MAX_NAME_BYTES, "ns:%s", f->namespace_id);
+}
+
 static enum mld_error scan(struct experiment_page *out, struct meta *meta,
                            const struct experiment_filter *f, struct meta_cursor after,
                            size_t limit)
 {
     char token[META_MAX_NAME_BYTES];
-    const char *of = f->project != NULL ? f->project : f->namespace_id;
     struct meta_docs docs = {0};
-    snprintf(token, sizeof token, "%s%s%s:%s%s%s", f->project == NULL ? "ns" : "",
-             f->project == NULL && f->status != NULL ? "-" : "",
-             f->status != NULL    ? "status"
-             : f->project != NULL ? "project"
-                                  : "",
-             of, f->status == NULL ? "" : ":", f->status == NULL ? "" : f->status);
+    list_token(token, f);
     bool filtered = f->folder != NULL || f->name != NULL;
     struct meta_range range = {.partition = "experiments",
                                .token = token,

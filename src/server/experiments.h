@@ -26,7 +26,7 @@ enum mld_error project_find(const char **out, struct arena *arena, struct meta *
 
 struct experiment_filter {
     const char *namespace_id;
-    const char *project; /* id; NULL: all */
+    const char *project;                /* id; NULL: all */
     const char *folder, *name, *status; /* NULL: all */
 };
 struct experiment_page {

@@ -50,8 +50,8 @@ struct file_doc {
     struct text_list twins; /* streams whose record of this id is another file */
     struct file_bytes bytes;
     bool newest;
-    const char *see;  /* the document that this id stands for; all else is empty then */
-    bool was_listed;  /* as it was read */
+    const char *see; /* the document that this id stands for; all else is empty then */
+    bool was_listed; /* as it was read */
 };
 
 enum mld_error file_doc_read(struct file_doc *out, struct arena *arena, const struct meta_doc *doc);
@@ -70,7 +70,8 @@ void file_partition(char out[64], const char *project);
 /* "{experiment}/{id}", or with `stream` "{experiment}/{id}@{stream}": a twin. In the arena. */
 const char *file_doc_id(struct arena *arena, const char *experiment, const char *id,
                         const char *stream);
-/* An id that may be part of a document's and of a key: 1 to FILE_ID_MAX letters, digits, "-" and "_". */
+/* An id that may be part of a document's and of a key: 1 to FILE_ID_MAX letters, digits, "-" and
+ * "_". */
 bool file_id_is_fine(const char *id);
 enum mld_error file_name_hash(char out[65], const char *path, const char *filename);
 /* "name:{experiment}/{hash}" and the token of those of them that count as newest. */

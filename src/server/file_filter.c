@@ -107,11 +107,11 @@ static bool has_metadata(const struct file_filter *f, const struct file_doc *doc
     if (q->n_metadata == 0)
         return true;
     json_doc_init(&json);
-    bool all = doc->metadata != NULL &&
-               json_parse(&json, doc->metadata, strlen(doc->metadata)) == MLD_OK;
+    bool all =
+        doc->metadata != NULL && json_parse(&json, doc->metadata, strlen(doc->metadata)) == MLD_OK;
     for (size_t i = 0; i < q->n_metadata && all; i++)
-        all = same_value(&json, json_get(&json, json_root(&json), q->metadata[i].key),
-                         &f->values[i]);
+        all =
+            same_value(&json, json_get(&json, json_root(&json), q->metadata[i].key), &f->values[i]);
     json_doc_free(&json);
     return all;
 }

@@ -6,7 +6,7 @@
 
 struct file_filter {
     const struct file_query *query;
-    struct buf glob; /* the whole pattern, when it has "/" */
+    struct buf glob;                        /* the whole pattern, when it has "/" */
     struct buf values[FILE_LIST_MAX_TERMS]; /* of metadata, as they are searched */
 };
 /* End with file_filter_close, also after a failure. MLD_EINVALID. */

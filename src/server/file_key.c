@@ -8,8 +8,8 @@
 #define COMPONENT_MAX 255
 #define HASH_LEN 16
 
-/* One name as a component of a key: "%", control characters and the dots of ".." as %XX; a long one is cut, and its
- * hash keeps it apart from others. */
+/* One name as a component of a key: "%", control characters and the dots of ".." as %XX; a long one
+ * is cut, and its hash keeps it apart from others. */
 static enum mld_error put_component(struct buf *key, const char *name, size_t len)
 {
     struct buf part;
@@ -98,7 +98,8 @@ enum mld_error file_key(struct arena *arena, const char **out, const char *names
 
 bool file_id_is_fine(const char *id)
 {
-    static const char ALLOWED[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+    static const char ALLOWED[] =
+        "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
     size_t len = id == NULL ? 0 : strspn(id, ALLOWED);
     return len > 0 && len <= FILE_ID_MAX && id[len] == '\0';
 }

@@ -178,6 +178,25 @@ static enum mld_error collect(struct listing *l, struct file_page *out, size_t l
     return error;
 }
 
+/* The version of one name that has the alias, if it is wanted. */
+static enum mld_error take_alias(struct listing *l, struct file_page *out,
+                                 const struct meta_doc *doc)
+{
+    const struct file_query *q = l->query;
+    struct name_doc name;
+    struct file_doc f;
+    enum mld_error error = name_doc_read(&name, &out->arena, doc);
+    for (size_t i = 0; i < name.n && error == MLD_OK; i++) {
+        const struct alias *alias = &name.aliases[i];
+        if (alias->id == NULL || strcmp(alias->name, q->alias) != 0)
+            continue;
+        error = file_get(&f, &out->arena, l->meta, q->project, name.experiment, alias->id);
+        if (error == MLD_OK && file_is_listed(&f) && file_filter_wants(&l->filter, &f))
+            out->items[out->n++].doc = f;
+    }
+    return error == MLD_ENOTFOUND ? MLD_OK : error; /* the alias came before the file */
+}
+
 /* Files that have an alias: found by the documents of their names. */
 static enum mld_error with_alias(struct listing *l, struct file_page *out, size_t limit,
                                  struct meta_cursor after)
@@ -185,9 +204,10 @@ static enum mld_error with_alias(struct listing *l, struct file_page *out, size_
     const struct file_query *q = l->query;
     char token[META_MAX_NAME_BYTES];
     struct meta_docs docs = {0};
-    snprintf(token, sizeof token, "%s%s%salias:%s", q->experiment == NULL ? "" : "exp:",
-             q->experiment == NULL ? "" : q->experiment, q->experiment == NULL ? "" : "/",
-             q->alias);
+    if (q->experiment == NULL)
+        snprintf(token, sizeof token, "alias:%s", q->alias);
+    else
+        snprintf(token, sizeof token, "exp:%s/alias:%s", q->experiment, q->alias);
     struct meta_range range = {.partition = l->partition,
                                .token = token,
                                .min_order = INT64_MIN,
@@ -198,26 +218,23 @@ static enum mld_error with_alias(struct listing *l, struct file_page *out, size_
     enum mld_error error = meta_find(l->meta, &docs, &range);
     out->more = docs.more;
     for (size_t i = 0; i < docs.n && error == MLD_OK; i++) {
-        struct name_doc name;
-        struct file_doc f;
-        error = name_doc_read(&name, &out->arena, &docs.docs[i]);
         out->last_order = docs.docs[i].order;
         out->last_id = arena_strdup(&out->arena, docs.docs[i].id);
-        if (error == MLD_OK && out->last_id == NULL)
-            error = no_memory();
-        for (size_t j = 0; j < name.n && error == MLD_OK; j++) {
-            const struct alias *alias = &name.aliases[j];
-            if (alias->id == NULL || strcmp(alias->name, q->alias) != 0)
-                continue;
-            error = file_get(&f, &out->arena, l->meta, q->project, name.experiment, alias->id);
-            if (error == MLD_OK && file_is_listed(&f) && file_filter_wants(&l->filter, &f))
-                out->items[out->n++].doc = f;
-            if (error == MLD_ENOTFOUND)
-                error = MLD_OK; /* the alias came before the file */
-        }
+        error = out->last_id == NULL ? no_memory() : take_alias(l, out, &docs.docs[i]);
     }
     meta_docs_free(&docs);
     return error;
+}
+
+/* How many documents are worth reading at once: with terms besides the range's own, many of them
+ * will not be wanted. */
+static size_t page_size(const struct file_query *q, size_t limit)
+{
+    size_t terms = q->n_tags + q->n_metadata;
+    bool alone = terms == 0 || (terms == 1 && q->experiment == NULL && !q->deleted);
+    if (q->prefix != NULL || q->glob != NULL || !alone || limit + 1 > META_MAX_FIND)
+        return META_MAX_FIND;
+    return limit + 1;
 }
 
 static enum mld_error list(struct listing *l, struct file_page *out, struct meta_cursor after,
@@ -233,19 +250,15 @@ static enum mld_error list(struct listing *l, struct file_page *out, struct meta
     add_source(l, "new/", term);
     if (q->all_versions)
         add_source(l, "old/", term);
-    if (q->deleted) {
-        snprintf(term, sizeof term, "%s%s", q->experiment == NULL ? "project" : "exp:",
-                 q->experiment == NULL ? "" : q->experiment);
+    if (q->deleted && q->experiment == NULL)
+        add_source(l, "deleted/", "project");
+    if (q->deleted && q->experiment != NULL) {
+        snprintf(term, sizeof term, "exp:%s", q->experiment);
         add_source(l, "deleted/", term);
     }
     for (size_t i = 0; i < l->n; i++)
         l->sources[i].after = after;
-    bool filtered = q->prefix != NULL || q->glob != NULL || q->n_tags + q->n_metadata > 0;
-    l->page = filtered ? META_MAX_FIND : limit + 1 > META_MAX_FIND ? META_MAX_FIND : limit + 1;
-    /* One term alone is in the range itself. */
-    if (q->prefix == NULL && q->glob == NULL && q->experiment == NULL && !q->deleted &&
-        q->n_tags + q->n_metadata == 1)
-        l->page = limit + 1 > META_MAX_FIND ? META_MAX_FIND : limit + 1;
+    l->page = page_size(q, limit);
     return collect(l, out, limit);
 }
 
@@ -323,26 +336,33 @@ static const struct meta_doc *find_doc(const struct meta_docs *docs, const char 
     return NULL;
 }
 
+/* The ids of the documents of all names, each once, in order. */
+static size_t name_ids(const char **ids, const struct listed_file *files, size_t n,
+                       struct arena *arena)
+{
+    size_t all = 0;
+    size_t unique = 0;
+    for (size_t i = 0; i < n; i++)
+        if ((ids[all] = name_id(&files[i].doc, arena)) != NULL)
+            all++;
+    qsort(ids, all, sizeof *ids, by_name);
+    for (size_t i = 0; i < all; i++)
+        if (unique == 0 || strcmp(ids[unique - 1], ids[i]) != 0)
+            ids[unique++] = ids[i];
+    return unique;
+}
+
 enum mld_error files_aliases(struct listed_file *files, size_t n, struct arena *arena,
                              struct meta *meta, const char *project)
 {
     char partition[64];
     struct meta_docs docs = {0};
     const char **ids = calloc(n + 1, sizeof *ids);
-    size_t m = 0;
-    enum mld_error error = ids == NULL ? no_memory() : MLD_OK;
+    if (ids == NULL)
+        return no_memory();
     file_partition(partition, project);
-    for (size_t i = 0; i < n && error == MLD_OK; i++)
-        if ((ids[m] = name_id(&files[i].doc, arena)) != NULL)
-            m++;
-    if (error == MLD_OK)
-        qsort(ids, m, sizeof *ids, by_name);
-    size_t unique = 0;
-    for (size_t i = 0; i < m && error == MLD_OK; i++)
-        if (unique == 0 || strcmp(ids[unique - 1], ids[i]) != 0)
-            ids[unique++] = ids[i];
-    if (error == MLD_OK && unique > 0)
-        error = meta_get_many(meta, &docs, partition, ids, unique);
+    size_t names = name_ids(ids, files, n, arena);
+    enum mld_error error = names == 0 ? MLD_OK : meta_get_many(meta, &docs, partition, ids, names);
     for (size_t i = 0; i < n && error == MLD_OK && docs.n > 0; i++) {
         const char *id = name_id(&files[i].doc, arena);
         const struct meta_doc *doc = id == NULL ? NULL : find_doc(&docs, id);

@@ -12,7 +12,7 @@ struct file_term {
 };
 struct file_query {
     const char *project;
-    const char *experiment; /* NULL: all of the project */
+    const char *experiment;                /* NULL: all of the project */
     const char *tags[FILE_LIST_MAX_TERMS]; /* all of them */
     size_t n_tags;
     struct file_term metadata[FILE_LIST_MAX_TERMS]; /* all of them */

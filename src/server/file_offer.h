@@ -19,7 +19,8 @@ struct offered {
  * bytes are welcome. Twins are made known in the documents of the ids that were taken. */
 enum mld_error offers_load(const struct files_place *place, struct offered *all, size_t n,
                            struct arena *arena);
-/* The document of an offer whose bytes may come, in memory: as it is or new. NULL: out of memory. */
+/* The document of an offer whose bytes may come, in memory: as it is or new. NULL: out of memory.
+ */
 struct file_doc *offered_doc(const struct files_place *place, struct offered *o,
                              struct arena *arena);
 /* Which key its bytes get: sets key and life. */

@@ -117,24 +117,32 @@ static enum mld_error claim(const struct files_place *place, const char *doc_id,
     return error == MLD_OK ? files_reap(place, doc_id, false) : error;
 }
 
+/* What is to be done of a file that was about to become live with this key. */
+static enum mld_error finish_found(const struct files_place *place, const char *doc_id,
+                                   const char *key, struct file_doc *f, struct arena *arena)
+{
+    struct apply_place where = {place->experiment, place->project};
+    enum bytes_state state = f == NULL ? BYTES_NONE : f->bytes.state;
+    bool ours = f != NULL && f->bytes.key != NULL && strcmp(f->bytes.key, key) == 0;
+    if (!ours)
+        return state == BYTES_NONE || state == BYTES_GONE ? claim(place, doc_id, key, f, arena)
+                                                          : MLD_OK;
+    if (state == BYTES_REAPING)
+        return files_reap(place, doc_id, false);
+    if (state != BYTES_LIVE || !doc_stamp_is_set(&f->stamp))
+        return MLD_OK;
+    struct file_name name = {f->path, f->filename};
+    return files_settle(place->meta, &where, &name, 1);
+}
+
 static enum mld_error finish_one(const struct files_place *place, const char *doc_id,
                                  const char *key)
 {
     struct arena arena = {0};
     struct file_doc *f = NULL;
-    struct apply_place where = {place->experiment, place->project};
     enum mld_error error = load(place, doc_id, &arena, &f);
-    bool ours =
-        error == MLD_OK && f != NULL && f->bytes.key != NULL && strcmp(f->bytes.key, key) == 0;
-    if (error == MLD_OK && ours && f->bytes.state == BYTES_LIVE && doc_stamp_is_set(&f->stamp)) {
-        struct file_name name = {f->path, f->filename};
-        error = files_settle(place->meta, &where, &name, 1);
-    } else if (error == MLD_OK && ours && f->bytes.state == BYTES_REAPING) {
-        error = files_reap(place, doc_id, false);
-    } else if (error == MLD_OK && !ours &&
-               (f == NULL || f->bytes.state == BYTES_NONE || f->bytes.state == BYTES_GONE)) {
-        error = claim(place, doc_id, key, f, &arena);
-    }
+    if (error == MLD_OK)
+        error = finish_found(place, doc_id, key, f, &arena);
     arena_free(&arena);
     return error;
 }

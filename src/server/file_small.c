@@ -72,8 +72,7 @@ static enum mld_error put_bytes(const struct files_place *place, struct offered 
 }
 
 static enum mld_error make_write(const struct files_place *place, struct offered *o,
-                                 const char *partition, struct arena *arena,
-                                 struct meta_write *out)
+                                 const char *partition, struct arena *arena, struct meta_write *out)
 {
     struct file_doc *f = offered_doc(place, o, arena);
     if (f == NULL)

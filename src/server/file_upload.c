@@ -43,8 +43,7 @@ static enum mld_error describe(const struct files_place *place, const struct fil
 }
 
 /* Makes an upload in the store, then its document. MLD_ECONFLICT: another did. */
-static enum mld_error begin(const struct files_place *place, struct offered *o,
-                            struct arena *arena)
+static enum mld_error begin(const struct files_place *place, struct offered *o, struct arena *arena)
 {
     char id[META_MAX_NAME_BYTES];
     struct buf name;
@@ -69,8 +68,7 @@ static enum mld_error begin(const struct files_place *place, struct offered *o,
             .since = clock_now_us(),
             .life = o->life,
         };
-        error = f->bytes.upload == NULL ? no_memory()
-                                        : file_store(place->meta, place->project, f);
+        error = f->bytes.upload == NULL ? no_memory() : file_store(place->meta, place->project, f);
         if (error != MLD_OK) {
             struct error_copy first;
             struct blob_upload upload = upload_of(f);
@@ -88,8 +86,7 @@ static enum mld_error begin(const struct files_place *place, struct offered *o,
 static enum mld_error get(const struct files_place *place, const char *id, struct arena *arena,
                           struct file_doc *out)
 {
-    enum mld_error error =
-        file_get(out, arena, place->meta, place->project, place->experiment, id);
+    enum mld_error error = file_get(out, arena, place->meta, place->project, place->experiment, id);
     if (error == MLD_OK && out->bytes.state != BYTES_OPEN && out->bytes.state != BYTES_LIVE)
         error = error_set(MLD_ENOTFOUND, "no upload of file %s", id);
     return error;
@@ -256,8 +253,7 @@ enum mld_error upload_abort(const struct files_place *place, const char *id)
 {
     struct arena arena = {0};
     struct file_doc f;
-    enum mld_error error =
-        file_get(&f, &arena, place->meta, place->project, place->experiment, id);
+    enum mld_error error = file_get(&f, &arena, place->meta, place->project, place->experiment, id);
     if (error == MLD_OK && (f.bytes.state == BYTES_OPEN || f.bytes.state == BYTES_REAPING))
         error = files_reap(place, f.doc_id, true);
     if (error == MLD_ENOTFOUND)

@@ -49,8 +49,7 @@ enum mld_error files_load(struct meta *meta, const char *project, const char *co
         if (next == found.n || strcmp(found.docs[next].id, ids[i]) != 0)
             continue;
         docs[i] = arena_alloc(arena, sizeof *docs[i]);
-        error = docs[i] == NULL ? no_memory()
-                                : file_doc_read(docs[i], arena, &found.docs[next++]);
+        error = docs[i] == NULL ? no_memory() : file_doc_read(docs[i], arena, &found.docs[next++]);
     }
     meta_docs_free(&found);
     return error;

@@ -434,8 +434,10 @@ static enum mld_error commit(struct appending *p, bool *out_again)
     if (error == MLD_OK)
         error = zpack_compress(&data, batch.bytes.data, batch.bytes.len);
     if (error == MLD_OK && text.len + data.len > META_MAX_BODY_BYTES)
-        error = error_set(MLD_ETOOLARGE, "an append of %zu bytes that do not compress; send less "
-                                         "at once", batch.bytes.len);
+        error = error_set(MLD_ETOOLARGE,
+                          "an append of %zu bytes that do not compress; send less "
+                          "at once",
+                          batch.bytes.len);
     if (error == MLD_OK)
         error = insert(lane, &batch, &text, &data);
     if (error == MLD_EEXISTS) {

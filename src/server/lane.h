@@ -19,8 +19,8 @@
 #include "blob/blob.h"
 #include "meta/meta.h"
 
-#define LANE_MAX_STREAMS 10000                 /* of one request */
-#define LANE_MAX_FILE_BYTES 2048               /* of a stream's file name */
+#define LANE_MAX_STREAMS 10000                   /* of one request */
+#define LANE_MAX_FILE_BYTES 2048                 /* of a stream's file name */
 #define LANE_MAX_REQUEST_BYTES ((size_t)8 << 20) /* of the bytes of one append */
 #define LANE_MAX_SLOT 1023
 

@@ -219,7 +219,7 @@ static enum mld_error unpack(struct batch *out, const struct meta_doc *doc)
 }
 
 enum mld_error lane_batch_read(struct batch *out, struct arena *arena, const struct meta_doc *doc,
-                          bool bytes)
+                               bool bytes)
 {
     struct json_doc json;
     *out = (struct batch){.number = (uint64_t)doc->order};

@@ -27,8 +27,8 @@ struct lane_stream {
     const char *file;
     uint64_t lines;
     uint64_t garbled;
-    struct sha256_state at;     /* its len is the offset */
-    struct sha256_state before; /* as it was before its last append */
+    struct sha256_state at;         /* its len is the offset */
+    struct sha256_state before;     /* as it was before its last append */
     char writer[ID_RANDOM_LEN + 1]; /* records: of the last `stream` line; "": none yet */
 };
 
@@ -72,7 +72,7 @@ void lane_batch_free(struct batch *batch);
 void lane_batch_write(struct buf *text, const struct batch *batch);
 /* Reads the text, and with `bytes` also unpacks the data. Texts live in `arena`. */
 enum mld_error lane_batch_read(struct batch *out, struct arena *arena, const struct meta_doc *doc,
-                          bool bytes);
+                               bool bytes);
 /* Moves the state over a batch. MLD_EDAMAGED when it does not continue it. */
 enum mld_error lane_state_advance(struct lane_state *s, const struct batch *batch);
 
@@ -107,7 +107,7 @@ enum mld_error seal_last(struct seal *out, struct arena *arena, struct meta *met
 struct lane {
     char experiment[ID_FILE_MAX + 1];
     struct lanes *lanes;
-    unsigned users;           /* guarded by lanes->lock, as is what follows up to `lock` */
+    unsigned users;             /* guarded by lanes->lock, as is what follows up to `lock` */
     struct lane *next;          /* in its bucket */
     struct lane *newer, *older; /* of those without users, by when they were used */
     pthread_mutex_t lock;
@@ -116,10 +116,10 @@ struct lane {
     char project[ID_FILE_MAX + 1];
     bool ended;
     struct lane_state state;
-    uint64_t last;    /* number of the last batch; 0: none */
-    uint64_t sealed;  /* the last that is sealed */
-    uint64_t applied; /* applied by this server, or said to be */
-    uint64_t noted;   /* what the document `applied` says at least */
+    uint64_t last;                  /* number of the last batch; 0: none */
+    uint64_t sealed;                /* the last that is sealed */
+    uint64_t applied;               /* applied by this server, or said to be */
+    uint64_t noted;                 /* what the document `applied` says at least */
     uint64_t lines, bytes, batches; /* that are not sealed */
     bool announced;                 /* the sweeper has a document that names this lane */
     int64_t seen;                   /* when last_seen was written, monotonic ms */
@@ -171,7 +171,7 @@ void lane_give(struct lane *lane);
 struct lane_piece {
     uint64_t start, length;
     struct sha256_state start_state;
-    const char *key; /* of the sealed blob; NULL: `data` has them */
+    const char *key;           /* of the sealed blob; NULL: `data` has them */
     uint64_t position, packed; /* bytes in the blob */
     const char *data;
 };

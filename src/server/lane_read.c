@@ -286,11 +286,8 @@ static enum mld_error plan_once(struct planning *p)
 enum mld_error lane_plan(struct lane_plan *out, struct lanes *lanes, const char *experiment,
                          const char *stream, uint64_t from)
 {
-    struct planning p = {.plan = out,
-                         .lanes = lanes,
-                         .experiment = experiment,
-                         .stream = stream,
-                         .from = from};
+    struct planning p = {
+        .plan = out, .lanes = lanes, .experiment = experiment, .stream = stream, .from = from};
     *out = (struct lane_plan){0};
     /* A range that was sealed while we looked leaves a gap: look again. */
     enum mld_error error = MLD_ECONFLICT;
@@ -402,8 +399,7 @@ enum mld_error lane_compare(struct lanes *lanes, const char *experiment,
     bool begun = false;
     *out_same = true;
     buf_init(&bytes, (size_t)256 << 20);
-    enum mld_error error =
-        lane_plan(&plan, lanes, experiment, append->stream, append->offset);
+    enum mld_error error = lane_plan(&plan, lanes, experiment, append->stream, append->offset);
     for (size_t i = 0; error == MLD_OK && *out_same && i < plan.n; i++) {
         const struct lane_piece *piece = &plan.pieces[i];
         if (piece->start + piece->length <= append->offset || piece->start >= end)

@@ -246,8 +246,7 @@ static enum mld_error seal_next(struct lanes *lanes, const char *experiment, uin
 {
     struct sealing s = {.lanes = lanes, .experiment = experiment, .upto = upto};
     struct seal before;
-    enum mld_error error =
-        seal_last(&before, &s.arena, lanes->meta, experiment, UINT64_MAX);
+    enum mld_error error = seal_last(&before, &s.arena, lanes->meta, experiment, UINT64_MAX);
     s.first = before.last + 1;
     if (error == MLD_OK && before.exists)
         error = take_table(&s, &before);

@@ -156,8 +156,8 @@ void list_projects(struct request *r)
     enum mld_error error = resource_page(r, "projects", &arena, &limit, &after);
     struct run_page page = {.query = "projects", .after = after, .limit = limit};
     if (error == MLD_OK)
-        error = run_put_projects(&out, request_server(r)->meta, request_caller(r)->namespace_id,
-                                 &page);
+        error =
+            run_put_projects(&out, request_server(r)->meta, request_caller(r)->namespace_id, &page);
     if (error == MLD_OK) {
         resource_next(&out, "projects", page.more, page.last_order, page.last_id);
         buf_putc(&out, '}');
@@ -200,8 +200,8 @@ void get_series(struct request *r)
     struct buf out;
     size_t limit = 0;
     const char *kind = request_query(r, "kind");
-    const char *query = kind == NULL || strcmp(kind, "metric") == 0 ? "series:metric"
-                                                                    : "series:track";
+    const char *query =
+        kind == NULL || strcmp(kind, "metric") == 0 ? "series:metric" : "series:track";
     buf_init(&out, RESOURCE_ANSWER_BYTES);
     enum mld_error error = resource_page(r, query, &arena, &limit, &after);
     if (error == MLD_OK && kind != NULL && strcmp(kind, "metric") != 0 &&
@@ -209,8 +209,8 @@ void get_series(struct request *r)
         error = error_set(MLD_EINVALID, "kind is metric or track");
     struct run_page page = {.query = query, .after = after, .limit = limit};
     if (error == MLD_OK)
-        error = run_put_series(&out, request_server(r)->meta, request_caller(r)->experiment_id,
-                               &page);
+        error =
+            run_put_series(&out, request_server(r)->meta, request_caller(r)->experiment_id, &page);
     if (error == MLD_OK) {
         resource_next(&out, query, page.more, page.last_order, page.last_id);
         buf_putc(&out, '}');

@@ -160,8 +160,8 @@ void get_file(struct request *r)
     struct buf out;
     enum mld_error error = find_file(r, &arena, &f.doc);
     if (error == MLD_OK)
-        error = files_aliases(&f, 1, &arena, request_server(r)->meta,
-                              request_caller(r)->project_id);
+        error =
+            files_aliases(&f, 1, &arena, request_server(r)->meta, request_caller(r)->project_id);
     if (error != MLD_OK) {
         answer_lost(r, error, &f.doc);
         arena_free(&arena);
@@ -179,37 +179,37 @@ struct range {
     bool partial;
 };
 
-/* Reads "bytes=FROM-TO", "bytes=FROM-" or "bytes=-LAST". What is no single range is left unheeded,
- * as HTTP has it. False: it lies outside. */
+/* "FROM-TO", "FROM-" or "-LAST": what is not there is -1. False: it is none of these. */
+static bool parse_range(const char *text, int64_t *from, int64_t *to)
+{
+    const char *dash = strchr(text, '-');
+    *from = *to = -1;
+    if (dash == NULL || (dash == text && dash[1] == '\0'))
+        return false;
+    if (dash != text && (!num_parse_int64(text, (size_t)(dash - text), from) || *from < 0))
+        return false;
+    if (dash[1] != '\0' && (!num_parse_int64(dash + 1, strlen(dash + 1), to) || *to < 0))
+        return false;
+    return *from < 0 || *to < 0 || *to >= *from;
+}
+
+/* What is no single range is left unheeded, as HTTP has it. False: it lies outside. */
 static bool read_range(const char *text, uint64_t size, struct range *out)
 {
-    int64_t from = -1;
-    int64_t to = -1;
+    int64_t from;
+    int64_t to;
     *out = (struct range){0, size, false};
-    if (text == NULL || strncmp(text, "bytes=", 6) != 0)
+    if (text == NULL || strncmp(text, "bytes=", 6) != 0 || !parse_range(text + 6, &from, &to))
         return true;
-    text += 6;
-    const char *dash = strchr(text, '-');
-    if (dash == NULL || strchr(text, ',') != NULL)
-        return true;
-    bool has_from = num_parse_int64(text, (size_t)(dash - text), &from) && from >= 0;
-    bool has_to = num_parse_int64(dash + 1, strlen(dash + 1), &to) && to >= 0;
-    if ((!has_from && dash != text) || (!has_to && dash[1] != '\0') || (!has_from && !has_to) ||
-        (has_from && has_to && to < from))
-        return true;
-    if (!has_from) {
-        if (to == 0 || size == 0)
-            return false;
+    out->partial = true;
+    if (from < 0) { /* the last `to` bytes */
         out->len = (uint64_t)to < size ? (uint64_t)to : size;
         out->from = size - out->len;
-    } else {
-        if ((uint64_t)from >= size)
-            return false;
-        out->from = (uint64_t)from;
-        out->len = has_to && (uint64_t)to < size ? (uint64_t)(to - from) + 1 : size - out->from;
+        return out->len > 0;
     }
-    out->partial = true;
-    return true;
+    out->from = (uint64_t)from;
+    out->len = to >= 0 && (uint64_t)to < size ? (uint64_t)(to - from) + 1 : size - out->from;
+    return out->from < size;
 }
 
 /* filename*=UTF-8''..., so that any name can be said. */
@@ -249,8 +249,7 @@ static void put_headers(struct request *r, const struct file_doc *f, const struc
 static bool is_known(const struct request *r, const struct file_doc *f)
 {
     const char *known = request_header(r, "If-None-Match");
-    return known != NULL &&
-           (strcmp(known, "*") == 0 || strstr(known, f->bytes.checksum) != NULL);
+    return known != NULL && (strcmp(known, "*") == 0 || strstr(known, f->bytes.checksum) != NULL);
 }
 
 static void send_bytes(struct request *r, const struct file_doc *f, const struct range *range)
@@ -259,8 +258,8 @@ static void send_bytes(struct request *r, const struct file_doc *f, const struct
     char *piece = malloc(PIECE_BYTES);
     const char *type = f->content_type != NULL ? f->content_type : f->bytes.content_type;
     enum mld_error error = piece == NULL ? error_set(MLD_ENOMEM, "out of memory for a file")
-                                         : blob_open(&reader, request_server(r)->blob,
-                                                     f->bytes.key, range->from, range->len);
+                                         : blob_open(&reader, request_server(r)->blob, f->bytes.key,
+                                                     range->from, range->len);
     if (error != MLD_OK) {
         /* It is named and not there: the server's fault. */
         respond_error(r, error == MLD_ENOTFOUND ? MLD_EDAMAGED : error, NULL);

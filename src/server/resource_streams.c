@@ -56,8 +56,7 @@ void post_heads(struct request *r)
     arena_free(&arena);
 }
 
-static enum mld_error read_append(const json_t *object, struct lane_append *out,
-                                  uint64_t *out_len)
+static enum mld_error read_append(const json_t *object, struct lane_append *out, uint64_t *out_len)
 {
     const char *kind = NULL;
     uint64_t slot = 0;
@@ -250,8 +249,7 @@ static void send_stream(struct request *r, struct lane_reader *reader, uint64_t 
     char number[32];
     snprintf(number, sizeof number, "%" PRIu64, end);
     response_header(r, "X-Stream-Offset", number);
-    enum mld_error error =
-        respond_begin(r, 200, "application/jsonl", lane_reader_len(reader));
+    enum mld_error error = respond_begin(r, 200, "application/jsonl", lane_reader_len(reader));
     while (error == MLD_OK) {
         const void *data;
         size_t len;
@@ -275,9 +273,9 @@ void get_stream(struct request *r)
     if (error == MLD_OK && !doc_is_hex(stream, ID_RANDOM_LEN))
         error = error_set(MLD_ENOTFOUND, "no such stream");
     if (error == MLD_OK)
-        error = lane_reader_open(&reader, request_server(r)->lanes,
-                                 request_caller(r)->experiment_id, stream, (uint64_t)from,
-                                 to < 0 ? UINT64_MAX : (uint64_t)to, &end);
+        error =
+            lane_reader_open(&reader, request_server(r)->lanes, request_caller(r)->experiment_id,
+                             stream, (uint64_t)from, to < 0 ? UINT64_MAX : (uint64_t)to, &end);
     if (error == MLD_OK)
         send_stream(r, reader, end);
     else

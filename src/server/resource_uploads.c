@@ -324,8 +324,10 @@ void post_commit(struct request *r)
     if (error == MLD_ESTATE)
         answer_missing(r, &place, file);
     else if (error == MLD_ECHECKSUM)
-        respond_problem(r, 422, "checksum", "the whole is not what was announced; the upload is "
-                                            "dropped", NULL);
+        respond_problem(r, 422, "checksum",
+                        "the whole is not what was announced; the upload is "
+                        "dropped",
+                        NULL);
     else
         answer_upload(r, error, &info);
     free(info.have);

@@ -184,7 +184,20 @@ static enum mld_error stopped(const struct engine *e)
     return error_set(e->status.error, "%s", e->status.message);
 }
 
-enum mld_error mld_sync_flush(mld_sync *s, uint64_t timeout_ms)
+enum mld_error mld_sync_ask(mld_sync *s, uint64_t *out_ticket)
+{
+    *out_ticket = 0;
+    enum mld_error error = check_process(s);
+    if (error != MLD_OK)
+        return error;
+    pthread_mutex_lock(&s->e->lock);
+    *out_ticket = ++s->asked;
+    pthread_cond_broadcast(&s->e->changed);
+    pthread_mutex_unlock(&s->e->lock);
+    return MLD_OK;
+}
+
+enum mld_error mld_sync_wait(mld_sync *s, uint64_t ticket, uint64_t timeout_ms)
 {
     enum mld_error error = check_process(s);
     if (error != MLD_OK)
@@ -192,11 +205,9 @@ enum mld_error mld_sync_flush(mld_sync *s, uint64_t timeout_ms)
     struct engine *e = s->e;
     int64_t until = clock_monotonic_ms() + (int64_t)timeout_ms;
     pthread_mutex_lock(&e->lock);
-    uint64_t mine = ++s->asked;
-    pthread_cond_broadcast(&e->changed);
-    while (s->answered < mine && !e->status.failed && clock_monotonic_ms() < until)
+    while (s->answered < ticket && !e->status.failed && clock_monotonic_ms() < until)
         wait_until(&e->changed, &e->lock, until);
-    if (s->answered < mine)
+    if (s->answered < ticket)
         error = e->status.failed
                     ? stopped(e)
                     : error_set(MLD_ETIMEOUT,
@@ -207,6 +218,13 @@ enum mld_error mld_sync_flush(mld_sync *s, uint64_t timeout_ms)
                                 e->status.message[0] == '\0' ? "" : "; ", e->status.message);
     pthread_mutex_unlock(&e->lock);
     return error;
+}
+
+enum mld_error mld_sync_flush(mld_sync *s, uint64_t timeout_ms)
+{
+    uint64_t ticket;
+    enum mld_error error = mld_sync_ask(s, &ticket);
+    return error == MLD_OK ? mld_sync_wait(s, ticket, timeout_ms) : error;
 }
 
 enum mld_error mld_sync_file_is_there(mld_sync *s, const char *file_id, uint64_t timeout_ms,

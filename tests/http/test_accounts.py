@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import hashlib
 import hmac
 import itertools
 import json
+import os
+import pty
 import re
+import subprocess
+import termios
 import time
 import urllib.parse
 
 import pytest
 from account_tools import PASSWORD, SECRET, Site
 from http_tools import ROOT
-from test_serve import pytestmark  # noqa: F401
+from test_serve import COMMAND, pytestmark  # noqa: F401
 
 addresses = itertools.count(1)
 NOBODY = b'{"error":"auth","message":"a valid token is needed"}'
@@ -111,6 +116,9 @@ def test_members(site):
 def routes() -> list[tuple[str, str, str]]:
     """(method, path, permission) of every row of the server's table."""
     text = (ROOT / "src/server/routes.c").read_text()
+    for name, path in re.findall(r'#define (\w+) "([^"]+)"', text):
+        text = re.sub(rf'\b{name} "', f'"{path}', text)
+        text = re.sub(rf"\b{name},", f'"{path}",', text)
     rows = re.findall(r'\{\s*"([A-Z]+)",\s*"([^"]+)",\s*PERMISSION_([A-Z]+)', text)
     assert len(rows) == text.count("PERMISSION_")
     assert len(rows) > 15
@@ -270,6 +278,76 @@ def test_revoking_reaches_a_running_server(tmp_path):
     assert site.ask("GET", "/api/v1/me", kept).status == 200
     site.run("user", "enable", "bob")
     assert site.ask("GET", "/api/v1/me", disabled).status == 200
+    site.stop()
+
+
+def test_revoking_all_of_a_user(tmp_path):
+    site = Site(tmp_path)
+    tokens = [site.user("ada"), site.token("ada")]
+    claims = {"sub": "1", "name": "grace", "iat": int(time.time()), "exp": int(time.time()) + 900}
+    tokens.append(jwt(claims))
+    other = site.user("bob")
+    for token in tokens:
+        assert site.ask("GET", "/api/v1/me", token).status == 200
+    site.run("user", "revoke", "ada")
+    site.run("user", "revoke", "grace")
+    assert "no user" in site.run("user", "revoke", "eve", code=3)
+    limit = time.monotonic() + 30
+    while 200 in [site.ask("GET", "/api/v1/me", t).status for t in tokens]:
+        assert time.monotonic() < limit
+        time.sleep(1)
+    assert site.ask("GET", "/api/v1/me", other).status == 200
+    assert site.ask("GET", "/api/v1/me", site.token("ada")).status == 200
+    assert json.loads(site.run("token", "list", "ada", "--json"))["tokens"][1:] == []
+    later = jwt({**claims, "iat": int(time.time())})
+    assert site.ask("GET", "/api/v1/me", later).status == 200
+    site.stop()
+
+
+def prompt(site, words: list[str], typed: list[bytes]) -> tuple[int, str, bool]:
+    """The command on a terminal: exit code, what the terminal showed, whether it echoes again."""
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [COMMAND, *words],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=site.environment(),
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    shown = b""
+    for line in typed:
+        while not shown.endswith(b": "):
+            shown += os.read(main, 4096)
+        os.write(main, line)
+        shown += b"|"
+    code = process.wait(timeout=60)
+    echoes = bool(termios.tcgetattr(main)[3] & termios.ECHO)
+    os.close(terminal)
+    while True:
+        try:
+            more = os.read(main, 4096)
+        except OSError:
+            break
+        shown += more
+    os.close(main)
+    return code, shown.decode(), echoes
+
+
+def test_the_password_is_asked_without_showing_it(tmp_path):
+    site = Site(tmp_path)
+    line = PASSWORD.encode() + b"\n"
+    code, shown, echoes = prompt(site, ["user", "create", "ada"], [line, line])
+    assert (code, echoes) == (0, True), shown
+    assert PASSWORD not in shown
+    code, shown, echoes = prompt(site, ["user", "create", "bob"], [line, b"other password\n"])
+    assert (code, echoes) == (3, True)
+    assert "not the same" in shown
+    code, shown, echoes = prompt(site, ["user", "create", "bob"], [b"half\x03"])
+    assert (code, echoes) == (130, True), shown
+    users = json.loads(site.run("user", "list", "--json"))["users"]
+    assert [(u["username"], u["hasPassword"]) for u in users] == [("ada", True)]
     site.stop()
 
 

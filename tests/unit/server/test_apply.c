@@ -2,10 +2,10 @@
 
 #define W1 "11111111111111111111111111111111"
 #define W2 "22222222222222222222222222222222"
-#define STREAM_LINE(clock, writer, slot)                                                      \
-    "\"type\":\"stream\",\"clock\":" clock ",\"version\":1,\"stream\":\"x\",\"writer\":\""    \
-    writer "\",\"slot\":" slot ",\"host\":\"h\",\"boot\":\"b\",\"created\":\"2026-01-01T00:00:0" \
-    slot ".000000Z\""
+#define STREAM_LINE(clock, writer, slot)                                                          \
+    "\"type\":\"stream\",\"clock\":" clock ",\"version\":1,\"stream\":\"x\",\"writer\":\"" writer \
+    "\",\"slot\":" slot ",\"host\":\"h\",\"boot\":\"b\",\"created\":\"2026-01-01T00:00:0" slot    \
+    ".000000Z\""
 #define STATUS(clock, status, at) \
     "\"type\":\"status\",\"clock\":" clock ",\"status\":\"" status "\",\"at\":\"" at "\""
 
@@ -198,7 +198,8 @@ static void test_garbled(void **unused)
     world_open(&w, NULL);
     client_init(&a, 1, STREAM_RECORDS, 0);
     client_record(&a, "\"type\":\"params\",\"clock\":1,\"data\":{\"a\":1}");
-    buf_puts(&a.bytes, "{\"type\":\"params\",\"clock\":2,\"data\":{\"b\":1},\"crc\":\"00000000\"}\n");
+    buf_puts(&a.bytes,
+             "{\"type\":\"params\",\"clock\":2,\"data\":{\"b\":1},\"crc\":\"00000000\"}\n");
     buf_puts(&a.bytes, "\n\x01\xff half a line {{{\n");
     client_record(&a, "\"type\":\"params\",\"clock\":\"no number\",\"data\":{\"c\":1}");
     client_record(&a, "\"type\":\"file\",\"clock\":3,\"id\":\"../../x\",\"path\":\"/\"");
@@ -249,8 +250,10 @@ static void test_grouped(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_order), cmocka_unit_test(test_status),
-        cmocka_unit_test(test_garbled),   cmocka_unit_test(test_grouped),
+        cmocka_unit_test(test_any_order),
+        cmocka_unit_test(test_status),
+        cmocka_unit_test(test_garbled),
+        cmocka_unit_test(test_grouped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,8 +2,8 @@
 
 #include <pthread.h>
 
-#include "server/file_filter.h"
 #include "base/clock.h"
+#include "server/file_filter.h"
 #include "server/work.h"
 
 #define ABC "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -26,11 +26,12 @@ static void record_file(struct client *c, int clock, const char *id, const char 
 {
     char members[2048];
     char sha[65];
-    snprintf(members, sizeof members,
-             "\"type\":\"file\",\"clock\":%d,\"id\":\"%s\",\"path\":\"/models\",\"filename\":\"%s\","
-             "\"contentType\":\"text/plain\",\"sizeBytes\":%zu,\"checksum\":\"%s\","
-             "\"uploadedAt\":\"2026-01-01T00:00:00Z\",\"keep\":1%s",
-             clock, id, filename, strlen(text), sha_of(text, strlen(text), sha), more);
+    snprintf(
+        members, sizeof members,
+        "\"type\":\"file\",\"clock\":%d,\"id\":\"%s\",\"path\":\"/models\",\"filename\":\"%s\","
+        "\"contentType\":\"text/plain\",\"sizeBytes\":%zu,\"checksum\":\"%s\","
+        "\"uploadedAt\":\"2026-01-01T00:00:00Z\",\"keep\":1%s",
+        clock, id, filename, strlen(text), sha_of(text, strlen(text), sha), more);
     client_record(c, members);
 }
 
@@ -281,7 +282,8 @@ static void check_twins(unsigned order)
     client_init(&b, 2, STREAM_RECORDS, 0);
     record_file(&a, 1, "50", "a", "aaa", "");
     record_file(&b, 2, "50", "b", "bbb", "");
-    client_record(&b, "\"type\":\"update\",\"clock\":3,\"id\":\"50\",\"at\":\"t\",\"tags\":[\"b\"]");
+    client_record(&b,
+                  "\"type\":\"update\",\"clock\":3,\"id\":\"50\",\"at\":\"t\",\"tags\":[\"b\"]");
     if (order & 1)
         assert_ok(client_send(&a, w.lanes, w.experiment.id));
     assert_ok(put(&w, "50", "a", "aaa", &answer));
@@ -520,9 +522,12 @@ static void test_dies_at_every_write(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),   cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_uploads), cmocka_unit_test(test_twins),
-        cmocka_unit_test(test_queries), cmocka_unit_test(test_many_versions_at_once),
+        cmocka_unit_test(test_small),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_uploads),
+        cmocka_unit_test(test_twins),
+        cmocka_unit_test(test_queries),
+        cmocka_unit_test(test_many_versions_at_once),
         cmocka_unit_test(test_dies_at_every_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

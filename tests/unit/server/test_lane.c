@@ -362,8 +362,7 @@ static void test_dies_at_every_write(void **unused)
         struct buf shown;
         buf_init(&shown, 1 << 20);
         assert_ok(run_put_parameters(&shown, w.meta, w.experiment.id));
-        assert_string_equal(shown.data,
-                            "\"p0\":0,\"p1\":1,\"p2\":2,\"p3\":3,\"p4\":4,\"last\":1");
+        assert_string_equal(shown.data, "\"p0\":0,\"p1\":1,\"p2\":2,\"p3\":3,\"p4\":4,\"last\":1");
         buf_free(&shown);
         assert_ok(lane_seal(w.lanes, w.experiment.id, true, &rest));
         assert_false(rest);

@@ -23,12 +23,12 @@
 #include "server/run_docs.h"
 #include "server/sweeper.h"
 
-#define assert_ok(call)                                                                   \
-    do {                                                                                  \
-        enum mld_error error_of_call = (call);                                            \
-        if (error_of_call != MLD_OK)                                                      \
-            print_error("%s: %s\n", mld_error_name(error_of_call), mld_error_message());  \
-        assert_int_equal(error_of_call, MLD_OK);                                          \
+#define assert_ok(call)                                                                  \
+    do {                                                                                 \
+        enum mld_error error_of_call = (call);                                           \
+        if (error_of_call != MLD_OK)                                                     \
+            print_error("%s: %s\n", mld_error_name(error_of_call), mld_error_message()); \
+        assert_int_equal(error_of_call, MLD_OK);                                         \
     } while (0)
 
 /* A store in front of another that dies: after `left` writes nothing works any more. With `late`,

@@ -1,0 +1,352 @@
+"""Measures the server beside its peers and prints JSON: server.py [--quick] [CASE...].
+
+Ours is `ml-dash serve` and `ml-dash sync` over loopback; the peers are MLflow's server with its own
+client, dd, and an HTTP server that only reads and hashes. Results are added to
+build/bench/results.json.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import run as base
+
+ROOT = base.ROOT
+COMMAND = ROOT / ".venv/bin/ml-dash"
+
+
+def memory_mb(pid, key="VmHWM"):
+    with open(f"/proc/{pid}/status") as f:
+        for line in f:
+            if line.startswith(key + ":"):
+                return int(line.split()[1]) / 1024
+    return 0.0
+
+
+class Ours:
+    """A server with a fresh data directory below `where`."""
+
+    def __init__(self, where):
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-serve-", dir=where))
+        ready = self.folder / "ready"
+        self.process = subprocess.Popen(
+            [COMMAND, "serve", "--data", self.folder / "data", "--listen", "127.0.0.1:0"]
+            + ["--ready-file", ready, "--log", os.devnull],
+            stdout=subprocess.DEVNULL,
+        )
+        while not ready.exists() or not ready.read_text().strip():
+            time.sleep(0.01)
+        self.url = f"http://127.0.0.1:{ready.read_text().strip()}"
+        self.admin("user", "create", "ada", "--no-password")
+        self.token = self.admin("token", "create", "ada")
+        self.before_mb = memory_mb(self.process.pid, "VmRSS")
+
+    def admin(self, *words):
+        command = [COMMAND, *words, "--data", self.folder / "data"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    def environment(self):
+        return dict(os.environ, ML_DASH_URL=self.url, ML_DASH_TOKEN=self.token)
+
+    def sync(self, folder):
+        """Seconds of `ml-dash sync`, and the memory of both sides above where they began."""
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            [COMMAND, "sync", folder, "--json"], env=self.environment(), stdout=subprocess.PIPE
+        )
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
+        assert status == 0, out
+        (report,) = json.loads(out)["folders"]
+        return {
+            "seconds": seconds,
+            "server_rss_growth_mb": memory_mb(self.process.pid) - self.before_mb,
+            "client_rss_mb": usage.ru_maxrss / 1024,
+        }, report
+
+    def get(self, path):
+        request = urllib.request.Request(
+            self.url + path, headers={"Authorization": f"Bearer {self.token}"}
+        )
+        return json.loads(urllib.request.urlopen(request).read())
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+
+class Mlflow:
+    def __init__(self, where):
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-mlflow-", dir=where))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = subprocess.Popen(
+            [base.PEERS.parent / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+            + ["--backend-store-uri", f"sqlite:///{self.folder}/mlflow.db"]
+            + ["--artifacts-destination", self.folder / "artifacts", "--workers", "2"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(self.url + "/health").read()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise RuntimeError("MLflow's server did not start")
+
+    def client(self, code):
+        """Runs code that prints the seconds of its work."""
+        prelude = (
+            "import logging, time, os; logging.disable(logging.WARNING)\n"
+            f"import mlflow; mlflow.set_tracking_uri({self.url!r})\n"
+            "os.environ['MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR'] = 'false'\n"
+            "c = mlflow.MlflowClient()\n"
+            "r = c.create_run(c.create_experiment(str(time.time()))).info.run_id\n"
+        )
+        done = subprocess.run(
+            [base.PEERS, "-c", prelude + code], capture_output=True, text=True, check=True
+        )
+        return [float(word) for word in done.stdout.split()]
+
+    def stop(self):
+        os.killpg(self.process.pid, signal.SIGTERM)
+        self.process.wait()
+
+
+def run_with_file(b, size):
+    """A run folder with one file of `size` bytes, and the file."""
+    source = b.work / "one.bin"
+    block = os.urandom(1 << 20)
+    with open(source, "wb") as f:
+        for _ in range(size >> 20):
+            f.write(block)
+    root = b.folder()
+    subprocess.run(
+        [
+            base.OURS,
+            "-c",
+            f"import ml_dash\nwith ml_dash.Experiment('one', project='bench', "
+            f"local_path={str(root)!r}, progress=False).run as e: e.files({str(source)!r}).save()",
+        ],
+        check=True,
+    )
+    return root / "bench/one", source
+
+
+def hashing_server(source):
+    """Seconds to send the file to a server that reads and hashes it."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    process = subprocess.Popen([base.OURS, "-c", HASHING, str(port)], stdout=subprocess.DEVNULL)
+    time.sleep(0.5)
+    start = time.perf_counter()
+    subprocess.run(
+        ["curl", "-sf", "-T", source, "-H", "Expect:", f"http://127.0.0.1:{port}/x"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    seconds = time.perf_counter() - start
+    process.wait()
+    return {"seconds": seconds}
+
+
+HASHING = """
+import hashlib, socket, sys
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+c, _ = s.accept()
+data = c.recv(65536)
+head, _, rest = data.partition(b"\\r\\n\\r\\n")
+length = int(head.lower().split(b"content-length:")[1].split(b"\\r\\n")[0])
+h = hashlib.sha256(rest)
+left = length - len(rest)
+buffer = bytearray(1 << 20)
+while left > 0:
+    n = c.recv_into(buffer)
+    h.update(memoryview(buffer)[:n])
+    left -= n
+c.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+c.close()
+"""
+
+
+def upload_ours(b, folder, where):
+    server = Ours(where)
+    b.settle()
+    result, report = server.sync(folder)
+    assert report["filesSent"] == 1, report
+    server.stop()
+    shutil.rmtree(server.folder, ignore_errors=True)
+    return result
+
+
+def upload_dd(b, source):
+    target = b.work / "dd.bin"
+    b.settle()
+    start = time.perf_counter()
+    subprocess.run(
+        ["dd", f"if={source}", f"of={target}", "bs=1M", "conv=fsync", "status=none"], check=True
+    )
+    seconds = time.perf_counter() - start
+    target.unlink()
+    return {"seconds": seconds}
+
+
+def upload(b):
+    size = (64 if b.quick else 1024) << 20
+    folder, source = run_with_file(b, size)
+    r = b.alternate(
+        ours=lambda: upload_ours(b, folder, b.work),
+        dd_fsync=lambda: upload_dd(b, source),
+        reads_and_hashes=lambda: hashing_server(source),
+    )
+    mlflow = Mlflow("/dev/shm")
+    upload_code = (
+        f"t = time.perf_counter(); c.log_artifact(r, {str(source)!r})\n"
+        "print(time.perf_counter() - t)\n"
+        "t = time.perf_counter(); c.download_artifacts(r, 'one.bin', '/dev/shm')\n"
+        "print(time.perf_counter() - t); os.unlink('/dev/shm/one.bin')\n"
+    )
+    times = [mlflow.client(upload_code) for _ in range(1 if b.quick else 3)]
+    mlflow.stop()
+    shutil.rmtree(mlflow.folder, ignore_errors=True)
+    tmpfs = base.median([upload_ours(b, folder, "/dev/shm") for _ in range(b.repeats)])
+    slower = max(r["dd_fsync"]["seconds"], r["reads_and_hashes"]["seconds"])
+    r["mlflow_tmpfs"] = {"seconds": statistics.median(t[0] for t in times)}
+    r["ours_tmpfs"] = tmpfs
+    r["download"] = download(b, folder)
+    r["mlflow_download"] = {"seconds": statistics.median(t[1] for t in times)}
+    return dict(
+        r,
+        must="fsynced: ours at >= 0.8 x the slower of dd and a hashing server; tmpfs: >= 3 x MLflow"
+        "; download >= 3 x MLflow; RSS < 32 MB each",
+        ratio=round(slower / r["ours"]["seconds"], 3),
+        tmpfs_times_mlflow=round(r["mlflow_tmpfs"]["seconds"] / tmpfs["seconds"], 2),
+        download_times_mlflow=round(r["mlflow_download"]["seconds"] / r["download"]["seconds"], 2),
+    )
+
+
+def download(b, folder):
+    """The bytes to a file, hashed on the way."""
+    server = Ours("/dev/shm")
+    _, report = server.sync(folder)
+    (file,) = server.get(f"/api/v1/experiments/{report['experiment']}/files")["files"]
+    path = f"/api/v1/experiments/{report['experiment']}/files/{file['id']}/content"
+    fetch = (
+        f"set -o pipefail; curl -sf -H 'Authorization: Bearer {server.token}' "
+        f"'{server.url}{path}' | tee /dev/shm/one.bin | openssl dgst -sha256"
+    )
+    times = []
+    for _ in range(b.repeats):
+        start = time.perf_counter()
+        out = subprocess.run(
+            ["bash", "-c", fetch], check=True, capture_output=True, text=True
+        ).stdout
+        times.append(time.perf_counter() - start)
+        assert file["checksum"] in out
+    os.unlink("/dev/shm/one.bin")
+    server.stop()
+    shutil.rmtree(server.folder, ignore_errors=True)
+    return {"seconds": statistics.median(times)}
+
+
+def small_files(b):
+    count = 1000 if b.quick else 10000
+    folder = b.small_files(count)
+    root = b.folder()
+    code = (
+        f"import ml_dash\nwith ml_dash.Experiment('small', project='bench', "
+        f"local_path={str(root)!r}, progress=False).run as e:\n"
+        f"  for i in range({count}): e.files(f'{folder}/{{i}}.bin', tags=['t']).save()\n"
+    )
+    subprocess.run([base.OURS, "-c", code], check=True)
+    results = []
+    for _ in range(b.repeats):
+        server = Ours(b.work)
+        b.settle()
+        result, report = server.sync(root / "bench/small")
+        assert report["filesSent"] == count, report
+        results.append(result)
+        server.stop()
+    ours = base.median(results)
+    ours["per_second"] = round(count / ours["seconds"])
+    mlflow = Mlflow(b.work)
+    some = count // 20
+    (seconds,) = mlflow.client(
+        "t = time.perf_counter()\n"
+        f"for i in range({some}): c.log_artifact(r, f'{folder}/{{i}}.bin')\n"
+        "print(time.perf_counter() - t)\n"
+    )
+    mlflow.stop()
+    peer = {"seconds": seconds, "per_second": round(some / seconds)}
+    return {
+        "ours": ours,
+        "mlflow": peer,
+        "must": ">= 10 x MLflow's server in files/s",
+        "times_mlflow": round(ours["per_second"] / peer["per_second"], 1),
+    }
+
+
+def sync_points(b):
+    count = 100_000 if b.quick else 1_000_000
+    root = b.folder()
+    code = (
+        f"import ml_dash\nwith ml_dash.Experiment('points', project='bench', "
+        f"local_path={str(root)!r}, progress=False).run as e:\n"
+        f"  for k in range(10):\n"
+        f"    e.metrics(f'm{{k}}').append_batch([dict(value=i * 0.5, step=i) "
+        f"for i in range({count // 10})])\n"
+    )
+    subprocess.run([base.OURS, "-c", code], check=True)
+    results = []
+    for _ in range(b.repeats):
+        server = Ours(b.work)
+        b.settle()
+        result, report = server.sync(root / "bench/points")
+        results.append(result)
+        server.stop()
+    ours = base.median(results)
+    ours["per_second"] = round(count / ours["seconds"])
+    return {"ours": ours, "must": ">= 200,000 points/s acknowledged"}
+
+
+CASES = [upload, small_files, sync_points]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("cases", nargs="*", help="; ".join(c.__name__ for c in CASES))
+    arguments = parser.parse_args()
+    b = base.Bench(arguments.quick)
+    path = ROOT / "build/bench/results.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(path.read_text()) if path.exists() else {}
+    try:
+        for case in CASES:
+            if arguments.cases and case.__name__ not in arguments.cases:
+                continue
+            results["server_" + case.__name__] = result = case(b)
+            print(f"{case.__name__}: {json.dumps(result)}", file=sys.stderr)
+            path.write_text(json.dumps(results, indent=1) + "\n")
+    finally:
+        shutil.rmtree(b.work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
