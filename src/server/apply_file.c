@@ -138,9 +138,9 @@ static struct alias *alias_place(struct name_doc *n, const char *name)
             (oldest == NULL || doc_stamp_compare(&alias->stamp, &oldest->stamp) < 0))
             oldest = alias;
     }
-    if (n->n == FILE_MAX_ALIASES && oldest == NULL)
+    struct alias *alias = n->n < FILE_MAX_ALIASES ? &n->aliases[n->n++] : oldest;
+    if (alias == NULL)
         return NULL;
-    struct alias *alias = n->n == FILE_MAX_ALIASES ? oldest : &n->aliases[n->n++];
     *alias = (struct alias){.name = name};
     return alias;
 }

@@ -140,8 +140,9 @@ void lane_give(struct lane *lane)
         link_unused(lane);
         if (!lane->loaded)
             evict(lane);
-        while (lanes->n_unused > lanes->options.max_lanes)
-            evict(lanes->oldest);
+        else
+            while (lanes->n_unused > lanes->options.max_lanes)
+                evict(lanes->oldest);
     }
     pthread_mutex_unlock(&lanes->lock);
 }

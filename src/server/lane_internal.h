@@ -97,7 +97,7 @@ struct seal_table {
     struct seal_stream *streams;
     size_t n;
 };
-enum mld_error seal_table_write(struct buf *text, const struct seal_table *table);
+enum mld_error seal_table_write(struct buf *out, const struct seal_table *table);
 enum mld_error seal_table_load(struct seal_table *out, struct blob *blob, const struct seal *seal);
 void seal_table_free(struct seal_table *table);
 /* The last sealed range with last < `below` (UINT64_MAX: any). Texts live in `arena`. */

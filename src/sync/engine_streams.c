@@ -196,7 +196,7 @@ static enum mld_error fill_batch(struct engine *e, struct batch *b)
 
 static enum mld_error send_batch(struct engine *e, struct batch *b)
 {
-    bool diverged;
+    bool diverged = false;
     struct buf *body = &b->header;
     buf_put(body, b->bytes.data, b->bytes.len);
     enum mld_error error = buf_check(body, "a request");

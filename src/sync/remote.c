@@ -233,22 +233,22 @@ enum mld_error remote_files_status(struct remote *r, struct sync_file *const *fi
     return error;
 }
 
-void remote_put_file(struct buf *b, const struct sync_file *file, const char *as_id)
+void remote_put_file(struct buf *out, const struct sync_file *file, const char *as_id)
 {
-    buf_putc(b, '{');
-    put_member(b, "id", as_id == NULL ? file->id : as_id);
+    buf_putc(out, '{');
+    put_member(out, "id", as_id == NULL ? file->id : as_id);
     if (as_id != NULL) {
-        put_member(b, "as", file->id);
-        put_member(b, "stream", file->stream);
+        put_member(out, "as", file->id);
+        put_member(out, "stream", file->stream);
     }
-    put_member(b, "path", file->path);
-    put_member(b, "filename", file->filename);
-    json_put_key(b, "size_bytes");
-    json_put_int64(b, (int64_t)file->size_bytes);
-    put_member(b, "sha256", file->checksum);
+    put_member(out, "path", file->path);
+    put_member(out, "filename", file->filename);
+    json_put_key(out, "size_bytes");
+    json_put_int64(out, (int64_t)file->size_bytes);
+    put_member(out, "sha256", file->checksum);
     if (file->content_type[0] != '\0')
-        put_member(b, "content_type", file->content_type);
-    buf_putc(b, '}');
+        put_member(out, "content_type", file->content_type);
+    buf_putc(out, '}');
 }
 
 enum mld_error remote_files_small(struct remote *r, const struct buf *body, size_t n,
