@@ -20,6 +20,7 @@ from ml_dash.exceptions import (
     ExperimentError,
     NotFoundError,
     RemoteUnavailable,
+    TimedOutError,
 )
 
 _TOOLS = Path(__file__).resolve().parent.parent / "sync/sync_tools.py"
