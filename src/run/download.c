@@ -1,5 +1,6 @@
 /* Copying stored bytes out: to a path, checked while copying and put into place whole; or into a
  * sink. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -248,6 +249,7 @@ static enum mld_error copy_checked(struct source *s, struct destination *d,
 
 static char *joined(const char *dir, const char *name)
 {
+    assert(dir != NULL);
     char *path = NULL;
     size_t len = strlen(dir);
     const char *slash = len > 0 && dir[len - 1] == '/' ? "" : "/";

@@ -3,6 +3,7 @@
  * server was first, the insertion fails, what it wrote is read, and all begins again. */
 #include "server/lane.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +97,7 @@ static void evict(struct lane *lane)
 {
     struct lane **at = bucket_of(lane->lanes, lane->experiment);
     unlink_unused(lane);
+    assert(lane->lanes->oldest != lane && lane->lanes->newest != lane);
     while (*at != lane)
         at = &(*at)->next;
     *at = lane->next;
