@@ -92,6 +92,20 @@ static enum mld_error copy(char **out, const char *first, const char *second)
                                         : MLD_OK;
 }
 
+/* Cuts what a shell or an editor left at the end. Both go into the lines of a request, where
+ * nothing but visible characters may be. */
+static enum mld_error tidy(char *text, const char *what)
+{
+    size_t len = text == NULL ? 0 : strlen(text);
+    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL)
+        text[--len] = '\0';
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] <= ' ' || text[i] == 0x7f)
+            return error_set(MLD_EINVALID, "the %s has a blank or a control character in it", what);
+    }
+    return MLD_OK;
+}
+
 enum mld_error credentials_find(struct credentials *out, const char *url, const char *token)
 {
     int dir_fd = -1;
@@ -110,6 +124,10 @@ enum mld_error credentials_find(struct credentials *out, const char *url, const 
     }
     if (dir_fd >= 0)
         close(dir_fd);
+    if (error == MLD_OK)
+        error = tidy(out->url, "URL");
+    if (error == MLD_OK)
+        error = tidy(out->token, "token");
     if (error != MLD_OK)
         credentials_free(out);
     return error;
