@@ -259,6 +259,7 @@ static enum cli_exit watch(struct sync_command *c, const struct cli_texts *opera
     }
     wipe(c);
     sync_watch_free(c->watching);
+    c->folder = NULL;
     return CLI_OK;
 }
 

@@ -3,7 +3,6 @@
  * server was first, the insertion fails, what it wrote is read, and all begins again. */
 #include "server/lane.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,11 +96,20 @@ static void evict(struct lane *lane)
 {
     struct lane **at = bucket_of(lane->lanes, lane->experiment);
     unlink_unused(lane);
-    assert(lane->lanes->oldest != lane && lane->lanes->newest != lane);
     while (*at != lane)
         at = &(*at)->next;
     *at = lane->next;
     free_lane(lane);
+}
+
+static void evict_oldest(struct lanes *lanes)
+{
+    struct lane *lane = lanes->oldest;
+    while (lane != NULL && lanes->n_unused > lanes->options.max_lanes) {
+        struct lane *newer = lane->newer;
+        evict(lane);
+        lane = newer;
+    }
 }
 
 enum mld_error lane_take(struct lane **out, struct lanes *lanes, const char *experiment)
@@ -143,8 +151,7 @@ void lane_give(struct lane *lane)
         if (!lane->loaded)
             evict(lane);
         else
-            while (lanes->n_unused > lanes->options.max_lanes)
-                evict(lanes->oldest);
+            evict_oldest(lanes);
     }
     pthread_mutex_unlock(&lanes->lock);
 }
