@@ -293,13 +293,13 @@ enum mld_error mld_file_download(char **out_path, mld_experiment *e,
             error_set(MLD_EEXISTS, "%s/%s exists already; name another destination", d.dir, d.name);
     if (error == MLD_OK)
         error = put_into_place(&s, &d, o);
-    if (is_damaged_newest(error, &s, o))
-        error = name_older(error, &s, e);
     if (error == MLD_OK && out_path != NULL) {
         *out_path = joined(d.dir, d.name);
         if (*out_path == NULL)
             error = error_set(MLD_ENOMEM, "out of memory for a path");
     }
+    if (is_damaged_newest(error, &s, o))
+        error = name_older(error, &s, e);
     destination_close(&d);
     source_close(&s);
     return error;
