@@ -30,7 +30,7 @@ struct listing {
     char partition[64];
     struct source sources[MAX_RANGES];
     size_t n;
-    size_t page; /* documents read at once from one range */
+    size_t page; /* documents read at once from one range: more each time */
     struct file_filter filter;
 };
 
@@ -104,6 +104,8 @@ static enum mld_error refill(struct listing *l, struct source *s)
     s->next = 0;
     enum mld_error error = meta_find(l->meta, &s->docs, &range);
     s->ended = error == MLD_OK && !s->docs.more;
+    /* Where few are wanted, larger pages are cheaper; where all are, one small page will do. */
+    l->page = 4 * l->page > META_MAX_FIND ? META_MAX_FIND : 4 * l->page;
     return error;
 }
 
@@ -226,17 +228,6 @@ static enum mld_error with_alias(struct listing *l, struct file_page *out, size_
     return error;
 }
 
-/* How many documents are worth reading at once: with terms besides the range's own, many of them
- * will not be wanted. */
-static size_t page_size(const struct file_query *q, size_t limit)
-{
-    size_t terms = q->n_tags + q->n_metadata;
-    bool alone = terms == 0 || (terms == 1 && q->experiment == NULL && !q->deleted);
-    if (q->prefix != NULL || q->glob != NULL || !alone || limit + 1 > META_MAX_FIND)
-        return META_MAX_FIND;
-    return limit + 1;
-}
-
 static enum mld_error list(struct listing *l, struct file_page *out, struct meta_cursor after,
                            size_t limit)
 {
@@ -258,7 +249,7 @@ static enum mld_error list(struct listing *l, struct file_page *out, struct meta
     }
     for (size_t i = 0; i < l->n; i++)
         l->sources[i].after = after;
-    l->page = page_size(q, limit);
+    l->page = limit + 1 > META_MAX_FIND ? META_MAX_FIND : limit + 1;
     return collect(l, out, limit);
 }
 
