@@ -387,12 +387,15 @@ def test_fork(server):
                 with make(server, "own").run as own:  # a run of its own has a thread of its own
                     own.metrics("m").append(value=7)
                 e.run.complete()
+                with make(server).run as again:  # the parent's folder, opened here
+                    again.metrics("m").append(value=4)
+                    again.flush(remote=True, timeout=60)
                 code = 0
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         e.metrics("m").append(value=3)
-    assert points(server) == [1, 2, 3]
+    assert points(server) == [1, 2, 3, 4]
     assert points(server, "own") == [7]
     assert [f["filename"] for f in server.files(server.experiment("run"))] == ["child.txt"]
 
@@ -421,6 +424,10 @@ def test_a_second_start_after_a_refusal_tries_anew(server):
     with pytest.warns(RemoteWarning), make(server).run as e:
         with pytest.raises(AuthenticationError):
             e.flush(remote=True, timeout=60)
+        again = make(server, remote_timeout=0)  # while the refused one is still open
+        again.run.start()
+        assert again._uplink._sender is not e._uplink._sender
+        again.run.complete()
     server.token = token
     with make(server).run as e:
         e.metrics("m").append(value=1)
