@@ -114,6 +114,9 @@ def test_the_url_and_token_of_the_environment_and_the_login(monkeypatch, tmp_pat
 
     assert "127.0.0.1:2" in url()
     monkeypatch.setenv("ML_DASH_URL", "http://127.0.0.1:3")
+    with pytest.raises(AuthenticationError):  # the login's token is for its own server
+        url()
+    monkeypatch.setenv("ML_DASH_TOKEN", "t")
     assert "127.0.0.1:3" in url()
     monkeypatch.setenv("ML_DASH_API_URL", "http://127.0.0.1:4")
     assert "127.0.0.1:4" in url()
