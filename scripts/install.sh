@@ -10,7 +10,7 @@ demo_packages=(python3-numpy python3-matplotlib python3-sklearn python3-pil)
 test_packages=(libcmocka-dev make strace)
 lint_packages=()
 # Used when the distribution has it; the tests that need it are skipped without.
-test_optional=(python3-torch)
+test_optional=(python3-torch nginx-light)
 
 installed() { # a name may be a virtual package, as pkg-config is
   dpkg-query -W -f '${Package} ${Provides}, ${db:Status-Status}\n' 2> /dev/null |

@@ -3,14 +3,15 @@
 #   asan      C unit tests, debug, with address and undefined behaviour sanitizers
 #   release   the same, optimised and without assertions
 #   http      the HTTP layer of the server, with the same sanitizers, over raw sockets
-#   python cli sync compat crash   the pytest folders tests/..., compat with the published clients
+#   python cli client sync compat crash   the pytest folders tests/...: client is syncing against a
+#             server that fails on request, sync against the real one, compat the published clients
 #   lint      scripts/lint.sh and tests/lint, in which each check must fail
 #   examples  every program in examples/
 # Every part runs even when one fails. The last line is the sum.
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 parts=("$@")
-[ $# != 0 ] || parts=(asan release http python cli sync compat crash lint examples)
+[ $# != 0 ] || parts=(asan release http python cli client sync compat crash lint examples)
 started=$(date +%s)
 work=$(mktemp -d)
 results=$work/results
@@ -75,6 +76,7 @@ part_http() {
 
 part_python() { pytest_in python tests/python; }
 part_cli() { pytest_in cli tests/cli; }
+part_client() { pytest_in client tests/client; }
 part_sync() { pytest_in sync tests/sync; }
 
 part_compat() {

@@ -8,7 +8,7 @@ import time
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
-    from typing import Any, Callable, Union
+    from typing import Callable, Union
 
     Progress = Callable[[int, int], object]
     ProgressOption = Union[bool, Progress, None]
@@ -95,16 +95,13 @@ class UploadLine:
         self._start = time.monotonic()
         self._shown = False
 
-    def __call__(self, status: dict[str, Any]) -> None:
-        """Draws it anew, of a dict as Experiment.remote_status is; short waits show none."""
+    def draw(self, left: str, why: str) -> None:
+        """Draws it anew: what is left, and the last failure or ""; short waits show none."""
         if time.monotonic() - self._start < 0.5:
             return
         self._shown = True
-        why = f" ({status['message'][:60]})" if status["message"] else ""
-        count, size = status["filesLeft"], status["bytesLeft"] + status["linesBytesLeft"]
-        sys.stderr.write(
-            f"\r{self._label}: {count} files, {size / 1e6:,.1f} MB to be sent{why}\033[K"
-        )
+        because = f" ({why[:60]})" if why else ""
+        sys.stderr.write(f"\r{self._label}: {left} to be sent{because}\033[K")
         sys.stderr.flush()
 
     def clear(self) -> None:

@@ -105,7 +105,7 @@ class Sender:
             if watch.is_over(status):
                 return False
             if line is not None:
-                line(status)
+                line.draw(left(status), status["message"])
         return True
 
     def wait_for_file(self, file_id: str, timeout: float | None) -> bool:
@@ -252,7 +252,7 @@ class Uplink:
         self._all_sent = arrived and not failed
         if self._all_sent:
             return
-        rest = f"at least {left(self._last)}" if not arrived else f"{failed} files that could not be sent"
+        rest = f"{failed} files that cannot be sent" if arrived else f"at least {left(self._last)}"
         because = f" ({why})" if why else ""
         print(
             f"ml_dash: {label} is not at {self._url} completely{because}: {rest} to go."

@@ -8,18 +8,23 @@
 #include "cli/cli.h"
 #include "cli/options.h"
 #include "cli/progress.h"
+#include "cli/sync_watch.h"
 #include "cli/target.h"
 #include "cli/text.h"
 #include "mldash/sync.h"
 
 #define DRAW_EVERY_MS 200
-#define WATCH_PAUSE_S 1
+#define WATCH_PAUSE_MS 250
+#define LOOK_EVERY_TURNS 4
+#define WATCH_INTERVAL_MS 1000 /* somebody looks on: lines need not gather */
 
 struct sync_command {
     const char *url, *namespace_name;
     bool watch, json, quiet;
     size_t patience_s;
-    size_t n_folders, n_failed;
+    size_t n_folders;
+    bool hopeless; /* for further folders, too */
+    struct sync_watch *watching;
     bool terminal;
     bool drawn;
     struct timespec drawn_at;
@@ -109,8 +114,13 @@ static void put_text(struct sync_command *c, const struct mld_sync_status *s, en
     struct buf *out = &c->out;
     text_put(out, s->place[0] == '\0' ? c->folder : s->place);
     buf_puts(out, ": ");
+    if (error != MLD_OK && s->experiment[0] == '\0') {
+        buf_puts(out, "nothing was sent\n");
+        return;
+    }
     if (error == MLD_OK && s->files_sent == 0 && s->lines_bytes_sent == 0) {
-        buf_puts(out, "everything is there already\n");
+        buf_puts(out, s->experiment[0] == '\0' ? "nothing is written there yet\n"
+                                               : "everything is there already\n");
         return;
     }
     buf_puts(out, "sent ");
@@ -135,73 +145,135 @@ static void put_text(struct sync_command *c, const struct mld_sync_status *s, en
     buf_putc(out, '\n');
 }
 
-static enum cli_exit sync_one(struct sync_command *c, const char *folder, bool say)
+static void put_result(struct sync_command *c, const struct mld_sync_status *s,
+                       enum mld_error error)
+{
+    c->n_folders++;
+    if (c->json)
+        put_json(c, s, error);
+    else
+        put_text(c, s, error);
+}
+
+static void fill_options(struct sync_command *c, struct mld_sync_options *options)
+{
+    options->url = c->url;
+    options->namespace_name = c->namespace_name;
+    options->payload = c;
+}
+
+static enum cli_exit sync_one(struct sync_command *c, const char *folder)
 {
     struct mld_sync_options options = MLD_SYNC_OPTIONS_INIT;
     struct mld_sync_status status;
-    options.url = c->url;
-    options.namespace_name = c->namespace_name;
+    fill_options(c, &options);
     options.progress = on_progress;
-    options.payload = c;
     c->folder = folder;
     enum mld_error error =
         mld_sync_folder(&status, folder, &options, (uint64_t)c->patience_s * 1000);
     wipe(c);
-    bool news = error != MLD_OK || status.files_sent > 0 || status.lines_bytes_sent > 0;
-    if (say || news) {
-        c->n_folders++;
-        if (c->json)
-            put_json(c, &status, error);
-        else
-            put_text(c, &status, error);
-    }
+    put_result(c, &status, error);
     if (error == MLD_OK)
         return CLI_OK;
-    c->n_failed++;
     cli_fail(error);
+    /* Whom the server does not know, or who cannot reach it, need not try each folder. */
+    c->hopeless = error == MLD_EAUTH || error == MLD_EUNAVAILABLE || error == MLD_EINTERRUPTED;
     if (error == MLD_EINTERRUPTED)
         return CLI_INTERRUPTED;
     return error == MLD_EDAMAGED ? CLI_PROBLEMS : CLI_FAILURE;
 }
 
-static enum cli_exit sync_target(struct sync_command *c, const char *word, bool say)
-{
-    struct target target;
-    enum cli_exit code = target_find(&target, word, TARGET_MANY);
-    bool found = code == CLI_OK;
-    for (size_t i = 0; i < target.count && found && code != CLI_INTERRUPTED; i++)
-        code = cli_worse(code, sync_one(c, target.paths[i], say));
-    target_free(&target);
-    return code;
-}
-
-static enum cli_exit sync_targets(struct sync_command *c, const struct cli_texts *operands,
-                                  bool say)
+/* Calls `visit` with each folder that the words mean. */
+static enum cli_exit each_folder(struct sync_command *c, const struct cli_texts *operands,
+                                 enum cli_exit (*visit)(struct sync_command *c, const char *folder))
 {
     enum cli_exit code = CLI_OK;
-    if (operands->count == 0)
-        return sync_target(c, NULL, say);
-    for (size_t i = 0; i < operands->count && code != CLI_INTERRUPTED; i++)
-        code = cli_worse(code, sync_target(c, operands->items[i], say));
+    size_t n = operands->count == 0 ? 1 : operands->count, missed = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct target target;
+        const char *word = operands->count == 0 ? NULL : operands->items[i];
+        enum cli_exit found = target_find(&target, word, TARGET_MANY);
+        code = cli_worse(code, found);
+        for (size_t k = 0; found == CLI_OK && k < target.count; k++) {
+            if (c->hopeless)
+                missed++;
+            else
+                code = cli_worse(code, visit(c, target.paths[k]));
+        }
+        target_free(&target);
+    }
+    if (missed > 0)
+        cli_message("%zu more folders were not tried", missed);
     return code;
 }
 
-/* With --watch: again and again; what cannot be done now may be done later. */
+static bool on_watch(const struct mld_sync_status *status, const char *problem, void *payload)
+{
+    const struct sync_command *c = payload;
+    if (problem != NULL && !c->quiet)
+        cli_message("%s: %s", status->place, problem);
+    return !progress_stopped();
+}
+
+static void on_rest(const char *folder, const struct mld_sync_status *status, void *payload)
+{
+    struct sync_command *c = payload;
+    c->folder = folder;
+    if (status->files_sent == 0 && status->lines_bytes_sent == 0 && !status->failed)
+        return;
+    wipe(c);
+    put_result(c, status, MLD_OK);
+    if (!c->json)
+        cli_print(&c->out);
+}
+
+static enum cli_exit watch_one(struct sync_command *c, const char *folder)
+{
+    sync_watch_look(c->watching, folder, true);
+    return CLI_OK;
+}
+
+/* What cannot be done now may be done later: it ends with Ctrl-C. */
+static enum cli_exit watch(struct sync_command *c, const struct cli_texts *operands)
+{
+    struct mld_sync_options options = MLD_SYNC_OPTIONS_INIT;
+    struct mld_sync_status sum;
+    char live_words[64];
+    size_t live;
+    fill_options(c, &options);
+    options.progress = on_watch;
+    options.interval_ms = WATCH_INTERVAL_MS;
+    c->watching = sync_watch_new(&options, on_rest, c);
+    if (c->watching == NULL)
+        return cli_fail(MLD_ENOMEM);
+    for (unsigned turn = 0; !progress_stopped(); turn++) {
+        struct timespec pause = {0, WATCH_PAUSE_MS * 1000000L};
+        if (turn % LOOK_EVERY_TURNS == 0)
+            each_folder(c, operands, watch_one);
+        sync_watch_turn(c->watching, &sum, &live);
+        snprintf(live_words, sizeof live_words, "%zu live", live);
+        c->folder = live_words;
+        if (c->terminal)
+            draw(c, &sum);
+        nanosleep(&pause, NULL);
+    }
+    wipe(c);
+    sync_watch_free(c->watching);
+    c->folder = NULL;
+    return CLI_OK;
+}
+
 static enum cli_exit sync_all(struct sync_command *c, const struct cli_texts *operands)
 {
-    enum cli_exit code = CLI_OK;
     if (c->json)
         buf_puts(&c->out, "{\"folders\":[");
-    code = sync_targets(c, operands, true);
-    while (c->watch && !progress_stopped() && code != CLI_USAGE) {
+    enum cli_exit code = each_folder(c, operands, sync_one);
+    if (c->watch && code != CLI_USAGE && !progress_stopped()) {
         if (!c->json)
             cli_print(&c->out);
-        struct timespec pause = {WATCH_PAUSE_S, 0};
-        nanosleep(&pause, NULL);
-        code = sync_targets(c, operands, false);
+        c->hopeless = false;
+        code = watch(c, operands);
     }
-    if (c->watch && code == CLI_INTERRUPTED)
-        code = CLI_OK; /* that is how watching ends */
     if (c->json)
         buf_puts(&c->out, "]}\n");
     return cli_worse(code, cli_print(&c->out));

@@ -1,5 +1,6 @@
 /* Copying stored bytes out: to a path, checked while copying and put into place whole; or into a
  * sink. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -248,6 +249,7 @@ static enum mld_error copy_checked(struct source *s, struct destination *d,
 
 static char *joined(const char *dir, const char *name)
 {
+    assert(dir != NULL);
     char *path = NULL;
     size_t len = strlen(dir);
     const char *slash = len > 0 && dir[len - 1] == '/' ? "" : "/";
@@ -291,13 +293,13 @@ enum mld_error mld_file_download(char **out_path, mld_experiment *e,
             error_set(MLD_EEXISTS, "%s/%s exists already; name another destination", d.dir, d.name);
     if (error == MLD_OK)
         error = put_into_place(&s, &d, o);
-    if (is_damaged_newest(error, &s, o))
-        error = name_older(error, &s, e);
     if (error == MLD_OK && out_path != NULL) {
         *out_path = joined(d.dir, d.name);
         if (*out_path == NULL)
             error = error_set(MLD_ENOMEM, "out of memory for a path");
     }
+    if (is_damaged_newest(error, &s, o))
+        error = name_older(error, &s, e);
     destination_close(&d);
     source_close(&s);
     return error;

@@ -138,11 +138,11 @@ static struct alias *alias_place(struct name_doc *n, const char *name)
             (oldest == NULL || doc_stamp_compare(&alias->stamp, &oldest->stamp) < 0))
             oldest = alias;
     }
-    if (n->n < FILE_MAX_ALIASES)
-        oldest = &n->aliases[n->n++];
-    if (oldest != NULL)
-        *oldest = (struct alias){.name = name};
-    return oldest;
+    struct alias *alias = n->n < FILE_MAX_ALIASES ? &n->aliases[n->n++] : oldest;
+    if (alias == NULL)
+        return NULL;
+    *alias = (struct alias){.name = name};
+    return alias;
 }
 
 static enum mld_error run_alias(struct apply *a, struct target *t, const struct change *c)

@@ -97,9 +97,10 @@ static enum mld_error plan_params(struct apply *a, const struct apply_record *re
         enum mld_error error = doc_hash(id + 6, ' ', &name, 1);
         struct target *t =
             error == MLD_OK ? apply_target(a, TARGET_PARAM, a->exp_partition, id) : NULL;
-        if (error == MLD_OK)
-            error = apply_change(a, t, record, run_param);
-        if (error != MLD_OK || t == NULL)
+        if (t == NULL)
+            return error == MLD_OK ? MLD_ENOMEM : error;
+        error = apply_change(a, t, record, run_param);
+        if (error != MLD_OK)
             return error;
         t->newest_change->name = name;
         t->newest_change->node = json_value_of(&record->json, key);

@@ -102,6 +102,16 @@ static void evict(struct lane *lane)
     free_lane(lane);
 }
 
+static void evict_oldest(struct lanes *lanes)
+{
+    struct lane *lane = lanes->oldest;
+    while (lane != NULL && lanes->n_unused > lanes->options.max_lanes) {
+        struct lane *newer = lane->newer;
+        evict(lane);
+        lane = newer;
+    }
+}
+
 enum mld_error lane_take(struct lane **out, struct lanes *lanes, const char *experiment)
 {
     pthread_mutex_lock(&lanes->lock);
@@ -140,8 +150,8 @@ void lane_give(struct lane *lane)
         link_unused(lane);
         if (!lane->loaded)
             evict(lane);
-        else if (lanes->n_unused > lanes->options.max_lanes)
-            evict(lanes->oldest);
+        else
+            evict_oldest(lanes);
     }
     pthread_mutex_unlock(&lanes->lock);
 }

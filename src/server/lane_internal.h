@@ -17,6 +17,8 @@
 #define LANE_FIND_BATCHES 16 /* documents of up to META_MAX_BODY_BYTES each are read at once */
 #define LANE_APPLIED_EVERY 64
 #define LANE_MAX_TRIES 64
+#define LANE_DAMAGED_LOOKS 8
+#define LANE_LOOK_PAUSE_NS 5000000
 #define LANE_BUCKETS 1024
 
 /* One stream as the lane has it. */

@@ -1,5 +1,6 @@
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -189,8 +190,14 @@ enum mld_error lane_load(struct lane *lane)
     enum mld_error error = MLD_ECONFLICT;
     if (lane->loaded)
         return MLD_OK;
-    for (int i = 0; i < LANE_MAX_TRIES && error == MLD_ECONFLICT; i++)
+    /* What looks damaged may be a range that another server was just sealing: a few looks tell. */
+    for (int i = 0; i < LANE_MAX_TRIES &&
+                    (error == MLD_ECONFLICT || (error == MLD_EDAMAGED && i < LANE_DAMAGED_LOOKS));
+         i++) {
+        if (error == MLD_EDAMAGED)
+            nanosleep(&(struct timespec){0, LANE_LOOK_PAUSE_NS}, NULL);
         error = load_once(lane);
+    }
     if (error != MLD_OK)
         lane_unload(lane);
     return error == MLD_ECONFLICT ? MLD_EDAMAGED : error;
@@ -206,7 +213,7 @@ enum mld_error lane_catch_up(struct lane *lane)
         error = check_seal(lane, error);
     if (error != MLD_OK)
         lane_unload(lane);
-    return error == MLD_ECONFLICT ? lane_load(lane) : error;
+    return error == MLD_ECONFLICT || error == MLD_EDAMAGED ? lane_load(lane) : error;
 }
 
 enum mld_error lane_apply_batch(struct lane *lane, const struct batch *batch,
@@ -291,7 +298,7 @@ static enum mld_error apply_once(struct lane *lane)
     if (error == MLD_OK)
         error = lane_each_batch(lane->lanes->meta, lane->experiment, lane->sealed + 1, apply_next,
                                 &pending);
-    if (error == MLD_EDAMAGED)
+    if (error == MLD_EDAMAGED) /* or some of it was sealed meanwhile */
         error = check_seal(lane, error);
     if (error == MLD_OK && lane->applied < lane->last)
         error = gap(lane);

@@ -1,5 +1,6 @@
 #include "server/resource_streams.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,6 +141,7 @@ static void answer_conflict(struct request *r, const struct lane_append *appends
 {
     bool diverged = false;
     struct buf out;
+    assert(n > 0 && appends != NULL);
     for (size_t i = 0; i < n; i++)
         diverged = diverged || appends[i].outcome == LANE_DIVERGED;
     buf_init(&out, RESOURCE_ANSWER_BYTES);

@@ -1,5 +1,6 @@
 #include "sync/credentials.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,42 @@ static enum mld_error copy(char **out, const char *first, const char *second)
                                         : MLD_OK;
 }
 
+/* Cuts what a shell or an editor left at the end. Both go into the lines of a request, where
+ * nothing but visible characters may be. */
+static enum mld_error tidy(char *text, const char *what)
+{
+    size_t len = text == NULL ? 0 : strlen(text);
+    while (len > 0 && strchr(" \t\r\n", text[len - 1]) != NULL)
+        text[--len] = '\0';
+    for (size_t i = 0; i < len; i++) {
+        if ((unsigned char)text[i] <= ' ' || text[i] == 0x7f)
+            return error_set(MLD_EINVALID, "the %s has a blank or a control character in it", what);
+    }
+    return MLD_OK;
+}
+
+/* The same server, however many slashes its address ends with. */
+static bool same_url(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b);
+    while (n > 0 && a[n - 1] == '/')
+        n--;
+    while (m > 0 && b[m - 1] == '/')
+        m--;
+    return n == m && memcmp(a, b, n) == 0;
+}
+
+/* The login's token goes to the server of the login only. */
+static enum mld_error read_token(int dir_fd, struct credentials *out)
+{
+    char *logged_in = NULL;
+    enum mld_error error = read_setting(dir_fd, CONFIG_FILE, URL_KEY, &logged_in);
+    if (error == MLD_OK && (logged_in == NULL || out->url == NULL || same_url(logged_in, out->url)))
+        error = read_setting(dir_fd, TOKENS_FILE, TOKEN_KEY, &out->token);
+    free(logged_in);
+    return error;
+}
+
 enum mld_error credentials_find(struct credentials *out, const char *url, const char *token)
 {
     int dir_fd = -1;
@@ -106,10 +143,14 @@ enum mld_error credentials_find(struct credentials *out, const char *url, const 
         if (error == MLD_OK && out->url == NULL)
             error = read_setting(dir_fd, CONFIG_FILE, URL_KEY, &out->url);
         if (error == MLD_OK && out->token == NULL)
-            error = read_setting(dir_fd, TOKENS_FILE, TOKEN_KEY, &out->token);
+            error = read_token(dir_fd, out);
     }
     if (dir_fd >= 0)
         close(dir_fd);
+    if (error == MLD_OK)
+        error = tidy(out->url, "URL");
+    if (error == MLD_OK)
+        error = tidy(out->token, "token");
     if (error != MLD_OK)
         credentials_free(out);
     return error;

@@ -11,8 +11,9 @@ struct credentials {
 };
 
 /* URL: `url`, else ML_DASH_URL, else "remote_url" of config.json. Token: `token`, else
- * ML_DASH_TOKEN, else "ml-dash-token" of tokens.json. Files that are not there are fine; one that
- * does not read is MLD_EINVALID. The caller frees both. */
+ * ML_DASH_TOKEN, else "ml-dash-token" of tokens.json, unless config.json says that it is another
+ * server's. Files that are not there are fine; one that does not read is MLD_EINVALID. The caller
+ * frees both. */
 enum mld_error credentials_find(struct credentials *out, const char *url, const char *token);
 void credentials_free(struct credentials *c);
 

@@ -4,12 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "sync/credentials.h"
 
 #define PAUSE_FIRST_MS 500
 #define PAUSE_MAX_MS 30000
+#define SAID_MAX_S 300 /* a server that asks for more is asked again earlier */
 
 static enum mld_error no_memory(void)
 {
@@ -117,12 +119,12 @@ void engine_report(struct engine *e)
 {
     uint64_t left = 0;
     for (const struct sync_stream *s = e->folder->streams; s != NULL; s = s->next)
-        left += !s->vanished && s->safe > s->sent ? s->safe - s->sent : 0;
+        left += !s->vanished && !s->stuck && s->safe > s->sent ? s->safe - s->sent : 0;
     pthread_mutex_lock(&e->lock);
     e->status.files_left = e->folder->n_pending;
     e->status.bytes_left = e->folder->pending_bytes;
     e->status.lines_bytes_left = left;
-    e->status.requests = e->remote.requests;
+    e->status.requests = e->remote.requests + e->part_requests;
     pthread_cond_broadcast(&e->changed);
     pthread_mutex_unlock(&e->lock);
     engine_say(e, NULL);
@@ -166,7 +168,7 @@ static enum mld_error register_place(struct engine *e)
             e->namespace_name = strdup(e->folder->owner);
             return e->namespace_name == NULL ? no_memory() : MLD_OK;
         }
-        if (error != MLD_ENOTFOUND)
+        if (error != MLD_ENOTFOUND && error != MLD_EINVALID)
             return error;
     }
     error =
@@ -190,9 +192,28 @@ static enum mld_error register_folder(struct engine *e)
     return MLD_OK;
 }
 
+static void say_foreign(const char *file, void *payload)
+{
+    char line[512];
+    snprintf(line, sizeof line,
+             "%.300s is not sent: another tool wrote it; append to it once with ML-Dash", file);
+    engine_say(payload, line);
+}
+
+/* While a writer lives, the record of a new shard may be on its way. */
+static enum mld_error look_for_foreign(struct engine *e)
+{
+    if (e->looked || e->folder->alive)
+        return MLD_OK;
+    e->looked = true;
+    return sync_folder_find_foreign(e->folder, say_foreign, e);
+}
+
 static enum mld_error work(struct engine *e, bool all)
 {
     enum mld_error error = sync_folder_scan(e->folder);
+    if (error == MLD_OK && !e->folder->begun)
+        return MLD_OK; /* it is being made: where it belongs is not written yet */
     if (error == MLD_OK && e->remote.experiment[0] == '\0')
         error = register_folder(e);
     /* Reading records stops where many files wait: until they are settled, then it goes on. */
@@ -206,7 +227,7 @@ static enum mld_error work(struct engine *e, bool all)
         if (atomic_load(&e->stop))
             error = error_set(MLD_EINTERRUPTED, "syncing was stopped");
     }
-    return error;
+    return error == MLD_OK ? look_for_foreign(e) : error;
 }
 
 enum mld_error engine_round(struct engine *e, bool all)
@@ -227,10 +248,19 @@ enum mld_error engine_round(struct engine *e, bool all)
 bool engine_is_passing(enum mld_error error)
 {
     return error == MLD_EUNAVAILABLE || error == MLD_ENOSPACE || error == MLD_ECONFLICT ||
-           error == MLD_EBUSY;
+           error == MLD_EBUSY || error == MLD_ENOMEM || error == MLD_EIO;
 }
 
-int64_t engine_pause_ms(const struct engine *e, unsigned failures)
+void engine_sleep(const struct engine *e, int64_t ms)
+{
+    int64_t until = clock_monotonic_ms() + ms;
+    while (!atomic_load(&e->stop) && clock_monotonic_ms() < until) {
+        struct timespec step = {0, 50 * 1000000};
+        nanosleep(&step, NULL);
+    }
+}
+
+int64_t engine_pause_ms(int64_t retry_after_s, unsigned failures)
 {
     unsigned char random = 128;
     int64_t pause = PAUSE_FIRST_MS;
@@ -240,6 +270,7 @@ int64_t engine_pause_ms(const struct engine *e, unsigned failures)
         pause = PAUSE_MAX_MS;
     RAND_bytes(&random, 1);
     pause = pause / 2 + pause * random / 256; /* half to one and a half */
-    int64_t said = e->remote.retry_after_s * 1000;
-    return said > pause ? (said > 10 * PAUSE_MAX_MS ? 10 * PAUSE_MAX_MS : said) : pause;
+    if (retry_after_s > SAID_MAX_S)
+        retry_after_s = SAID_MAX_S;
+    return retry_after_s * 1000 > pause ? retry_after_s * 1000 : pause;
 }

@@ -12,6 +12,7 @@
 #define ENGINE_LINES_AT_ONCE (64u << 10) /* so many unsent bytes are sent without waiting */
 #define ENGINE_INTERVAL_MS 10000
 #define ENGINE_FILE_TRIES 3
+#define ENGINE_OTHER_IDS 8
 
 struct engine {
     char *url, *token, *namespace_name; /* own memory; namespace_name may be NULL at first */
@@ -19,6 +20,7 @@ struct engine {
     struct remote remote;
     struct sync_folder *folder;
     bool diverged;
+    bool looked; /* for what other tools wrote */
     uint64_t interval_ms;
     unsigned part_threads;
     bool (*progress)(const struct mld_sync_status *status, const char *problem, void *payload);
@@ -28,7 +30,8 @@ struct engine {
     pthread_mutex_t lock; /* guards the status and `there` */
     pthread_cond_t changed;
     struct mld_sync_status status;
-    struct map there; /* ids of files that are acknowledged */
+    uint64_t part_requests; /* of threads that send parts */
+    struct map there;       /* ids of files that are acknowledged */
     struct arena there_ids;
 };
 
@@ -44,14 +47,21 @@ enum mld_error engine_round(struct engine *e, bool all);
 /* Whether a further round could help after this error. */
 bool engine_is_passing(enum mld_error error);
 /* How long to wait before it, after `failures` in a row: with jitter, and as the server said. */
-int64_t engine_pause_ms(const struct engine *e, unsigned failures);
+int64_t engine_pause_ms(int64_t retry_after_s, unsigned failures);
 
 /* For the engine's own files. */
 /* Streams: new ones are asked for, due ones sent (engine_streams.c). */
 enum mld_error engine_send_streams(struct engine *e, bool all);
 /* Files whose records were read (engine_files.c), and one large one (engine_upload.c). */
 enum mld_error engine_send_files(struct engine *e);
-enum mld_error engine_upload(struct engine *e, struct sync_file *file);
+/* MLD_EEXISTS: the id is another file's. MLD_ECHECKSUM, MLD_EIO, MLD_EINVALID, MLD_ETOOLARGE: this
+ * file will never be there. MLD_ESUPERSEDED: the server has given it up. `fd`: its bytes. */
+enum mld_error engine_upload(struct engine *e, const struct sync_file *file, int fd);
+/* Another id for a file whose own another machine has used: made of the record's stream and id, so
+ * that whoever sends it, and however often, comes upon the same. False: no more of them. */
+bool engine_take_other_id(struct sync_file *file);
+/* Sleeps, until it is told to stop. */
+void engine_sleep(const struct engine *e, int64_t ms);
 /* `file` is acknowledged; or will never be, for a reason that is said. */
 void engine_file_is_there(struct engine *e, const struct sync_file *file, bool sent);
 void engine_file_failed(struct engine *e, const struct sync_file *file, const char *reason);

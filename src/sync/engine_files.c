@@ -27,10 +27,25 @@ enum mld_error engine_open_bytes(struct engine *e, const struct sync_file *file,
     return error;
 }
 
-/* A fresh id for a file whose own another machine has used. */
-static void fresh_id(char out[ID_FILE_MAX + 1])
+bool engine_take_other_id(struct sync_file *file)
 {
-    snprintf(out, ID_FILE_MAX + 1, "%" PRIu64, id_file(SLOT_MAX - 1));
+    struct sha256_state h;
+    char hex[SHA256_HEX_LEN + 1];
+    char n = (char)file->other;
+    if (file->other == ENGINE_OTHER_IDS)
+        return false;
+    sha256_state_init(&h);
+    sha256_state_update(&h, file->stream, strlen(file->stream));
+    sha256_state_update(&h, file->id, strlen(file->id));
+    sha256_state_update(&h, &n, 1);
+    sha256_state_digest(&h, hex);
+    hex[8] = '\0';
+    uint64_t own = strtoull(file->id, NULL, 10), random = strtoull(hex, NULL, 16);
+    /* The same millisecond; a slot that no writer takes in practice; a sequence of its own. */
+    uint64_t other = own >> 22 << 22 | (uint64_t)(SLOT_MAX - 1) << 12 | (random & 0xfff);
+    snprintf(file->other_id, sizeof file->other_id, "%" PRIu64, other);
+    file->other++;
+    return true;
 }
 
 /* Files of one round of asking. */
@@ -50,16 +65,14 @@ struct parcel {
 static void without_bytes(struct engine *e, struct sync_file *file, enum mld_error error)
 {
     char reason[512];
-    if (error == MLD_ENOTFOUND && sync_folder_is_gone(e->folder, file->id)) {
-        sync_file_free(file); /* superseded: nobody will miss it */
-        return;
-    }
-    if (++file->tries < ENGINE_FILE_TRIES) { /* the record that gives it up may be on its way */
+    bool gone = false;
+    snprintf(reason, sizeof reason, "%s", mld_error_message());
+    if (error == MLD_ENOTFOUND && sync_folder_is_gone(e->folder, file->id, &gone) != MLD_OK) {
         sync_folder_put_back(e->folder, file);
         return;
     }
-    snprintf(reason, sizeof reason, "%s", mld_error_message());
-    engine_file_failed(e, file, reason);
+    if (!gone) /* else superseded: nobody will miss it */
+        engine_file_failed(e, file, reason);
     sync_file_free(file);
 }
 
@@ -107,15 +120,35 @@ static void return_files(struct engine *e, struct sync_file **files, size_t n)
         sync_folder_put_back(e->folder, files[i]);
 }
 
+/* Its own id, or the one that it took instead, is another file's: it asks again under the next. */
+static void settle_taken(struct engine *e, struct sync_file *file)
+{
+    if (engine_take_other_id(file)) {
+        sync_folder_put_back(e->folder, file);
+        return;
+    }
+    engine_file_failed(e, file, "every id for it is taken");
+    sync_file_free(file);
+}
+
 static void settle_small(struct engine *e, struct sync_file *file, enum remote_state state)
 {
-    if (state == REMOTE_LIVE) {
+    switch (state) {
+    case REMOTE_LIVE:
         engine_count(e, &e->status.bytes_sent, file->size_bytes);
         engine_file_is_there(e, file, true);
-    } else if (state != REMOTE_GONE) {
-        engine_file_failed(e, file,
-                           state == REMOTE_ID_TAKEN ? "its id is taken twice"
-                                                    : "other bytes arrived at the server");
+        break;
+    case REMOTE_GONE:
+        break;
+    case REMOTE_ID_TAKEN:
+        settle_taken(e, file);
+        return;
+    default: /* what was read here was right: other bytes arrived */
+        if (++file->tries < ENGINE_FILE_TRIES) {
+            sync_folder_put_back(e->folder, file);
+            return;
+        }
+        engine_file_failed(e, file, "other bytes arrived at the server, again and again");
     }
     sync_file_free(file);
 }
@@ -129,7 +162,7 @@ static enum mld_error send_parcel(struct engine *e, struct parcel *p)
     buf_put(&p->header, p->bytes.data, p->bytes.len);
     enum mld_error error = buf_check(&p->header, "a request");
     if (error == MLD_OK)
-        error = remote_files_small(&e->remote, &p->header, p->n, states);
+        error = remote_files_small(&e->remote, &p->header, p->files, p->n, states);
     if (error != MLD_OK)
         return_files(e, p->files, p->n);
     for (size_t i = 0; error == MLD_OK && i < p->n; i++)
@@ -139,10 +172,8 @@ static enum mld_error send_parcel(struct engine *e, struct parcel *p)
     return error;
 }
 
-static enum mld_error add_small(struct engine *e, struct parcel *p, struct sync_file *file,
-                                bool taken)
+static enum mld_error add_small(struct engine *e, struct parcel *p, struct sync_file *file)
 {
-    char as[ID_FILE_MAX + 1];
     size_t before = p->bytes.len;
     enum mld_error error = MLD_OK;
     if (p->n == REMOTE_MAX_FILES ||
@@ -162,11 +193,9 @@ static enum mld_error add_small(struct engine *e, struct parcel *p, struct sync_
         without_bytes(e, file, error);
         return MLD_OK;
     }
-    if (taken)
-        fresh_id(as);
     if (p->n > 0)
         buf_putc(&p->header, ',');
-    remote_put_file(&p->header, file, taken ? as : NULL);
+    remote_put_file(&p->header, file);
     p->files[p->n++] = file;
     return MLD_OK;
 }
@@ -175,37 +204,50 @@ static enum mld_error add_small(struct engine *e, struct parcel *p, struct sync_
 static enum mld_error send_large(struct engine *e, struct sync_file *file)
 {
     char reason[512];
-    enum mld_error error = engine_upload(e, file);
-    snprintf(reason, sizeof reason, "%s", mld_error_message());
+    int fd;
+    enum mld_error error = engine_open_bytes(e, file, &fd);
+    if (error == MLD_ENOMEM || error == MLD_EBUSY) {
+        sync_folder_put_back(e->folder, file);
+        return error;
+    }
+    if (error != MLD_OK) {
+        without_bytes(e, file, error);
+        return MLD_OK;
+    }
+    error = engine_upload(e, file, fd);
+    close(fd);
     switch (error) {
     case MLD_OK:
         engine_file_is_there(e, file, true);
-        sync_file_free(file);
         break;
     case MLD_ESUPERSEDED:
-        sync_file_free(file);
-        return MLD_OK;
-    case MLD_ENOTFOUND: /* here or there: bytes, or the upload */
-        error_set(error, "%s", reason);
-        without_bytes(e, file, error);
+        break;
+    case MLD_EEXISTS:
+        settle_taken(e, file);
         return MLD_OK;
     case MLD_ETOOLARGE:
     case MLD_ECHECKSUM:
     case MLD_EINVALID:
+    case MLD_EIO:
+        snprintf(reason, sizeof reason, "%s", mld_error_message());
         engine_file_failed(e, file, reason);
-        sync_file_free(file);
-        return MLD_OK;
+        break;
     default:
         sync_folder_put_back(e->folder, file);
         return error;
     }
+    sync_file_free(file);
     engine_report(e);
-    return error;
+    return MLD_OK;
 }
 
 static enum mld_error settle(struct engine *e, struct parcel *p, struct sync_file *file,
                              enum remote_state state)
 {
+    if (state == REMOTE_ID_TAKEN) {
+        settle_taken(e, file);
+        return MLD_OK;
+    }
     if (state == REMOTE_LIVE || state == REMOTE_GONE) {
         if (state == REMOTE_LIVE)
             engine_file_is_there(e, file, false);
@@ -213,7 +255,7 @@ static enum mld_error settle(struct engine *e, struct parcel *p, struct sync_fil
         return MLD_OK;
     }
     if (file->size_bytes <= REMOTE_SMALL_BYTES && state != REMOTE_OPEN)
-        return add_small(e, p, file, state == REMOTE_ID_TAKEN);
+        return add_small(e, p, file);
     return send_large(e, file);
 }
 
@@ -227,13 +269,18 @@ static enum mld_error settle_group(struct engine *e, struct group *g)
         buf_init(&p->bytes, REMOTE_MAX_BODY_BYTES + REMOTE_SMALL_BYTES + 1);
         parcel_begin(p);
     }
-    for (; error == MLD_OK && i < g->n; i++)
-        error = settle(e, p, g->files[i], g->states[i]);
+    for (; i < g->n && (error == MLD_OK || error == MLD_ENOSPACE); i++) {
+        enum mld_error own = settle(e, p, g->files[i], g->states[i]);
+        /* What has no room waits; others may be small enough. */
+        error = own == MLD_OK ? error : own;
+    }
     return_files(e, g->files + i, g->n - i);
-    if (p != NULL && error == MLD_OK)
-        error = send_parcel(e, p);
-    else if (p != NULL)
+    if (p != NULL && (error == MLD_OK || error == MLD_ENOSPACE)) {
+        enum mld_error own = send_parcel(e, p);
+        error = own == MLD_OK ? error : own;
+    } else if (p != NULL) {
         return_files(e, p->files, p->n);
+    }
     if (p != NULL) {
         buf_free(&p->header);
         buf_free(&p->bytes);

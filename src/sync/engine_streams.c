@@ -12,12 +12,12 @@
 
 static bool is_unsent(const struct sync_stream *s)
 {
-    return !s->vanished && s->known && s->safe > s->sent;
+    return !s->vanished && !s->stuck && s->known && s->safe > s->sent;
 }
 
-/* The hash of a stream's first `length` bytes here. *out_there is false when it is shorter. */
+/* The hash of a stream's first `length` bytes here, or of what there is of them (out->len). */
 static enum mld_error hash_prefix(const struct engine *e, const struct sync_stream *s,
-                                  uint64_t length, struct sha256_state *out, bool *out_there)
+                                  uint64_t length, struct sha256_state *out)
 {
     char *data = malloc(HASH_BYTES);
     enum mld_error error = data == NULL ? error_set(MLD_ENOMEM, "no memory to hash") : MLD_OK;
@@ -32,7 +32,6 @@ static enum mld_error hash_prefix(const struct engine *e, const struct sync_stre
         at += got;
     }
     free(data);
-    *out_there = at == length;
     return error;
 }
 
@@ -51,6 +50,9 @@ static enum mld_error diverge(struct engine *e, const struct sync_stream *s)
              "were resumed; this one is sent as another experiment",
              s->file);
     engine_say(e, line);
+    pthread_mutex_lock(&e->lock);
+    map_free(&e->there); /* what is there is the other's */
+    pthread_mutex_unlock(&e->lock);
     e->diverged = true;
     e->remote.experiment[0] = '\0';
     sync_folder_restart(e->folder);
@@ -61,15 +63,20 @@ static enum mld_error diverge(struct engine *e, const struct sync_stream *s)
 static enum mld_error take_head(struct engine *e, struct sync_stream *s,
                                 const struct remote_head *head)
 {
-    char own[SHA256_HEX_LEN + 1];
-    bool there;
-    enum mld_error error = hash_prefix(e, s, head->offset, &s->hash, &there);
+    char own[SHA256_HEX_LEN + 1], theirs[SHA256_HEX_LEN + 1];
+    enum mld_error error = hash_prefix(e, s, head->offset, &s->hash);
     if (error != MLD_OK)
         return error;
     sha256_state_digest(&s->hash, own);
-    if (!there || strcmp(own, head->sha256) != 0)
+    memcpy(theirs, head->sha256, sizeof theirs);
+    /* Shorter here: an older copy of the folder has nothing to send, and is no other history. */
+    if (s->hash.len < head->offset)
+        error = remote_stream_hash(&e->remote, s->id, s->hash.len, theirs);
+    if (error != MLD_OK)
+        return error;
+    if (strcmp(own, theirs) != 0)
         return diverge(e, s);
-    s->sent = head->offset;
+    s->sent = s->hash.len;
     s->known = true;
     /* What the server has, this disk may have lost the mark of. */
     if (s->safe < s->sent)
@@ -155,6 +162,17 @@ static enum mld_error add_to_batch(struct batch *b, struct sync_stream *s, size_
     return MLD_OK;
 }
 
+/* Nothing of this stream can go on: it is said once, and all others go on. */
+static void give_up(struct engine *e, struct sync_stream *s, const char *reason)
+{
+    char line[768];
+    snprintf(line, sizeof line, "%.200s is not sent from byte %llu on: %.400s", s->file,
+             (unsigned long long)s->sent, reason);
+    s->stuck = true;
+    engine_count(e, &e->status.files_failed, 1);
+    engine_say(e, line);
+}
+
 /* Whole lines of a stream, as many as fit; none when not even one does. */
 static enum mld_error take_lines(struct engine *e, struct batch *b, struct sync_stream *s,
                                  size_t room)
@@ -172,43 +190,58 @@ static enum mld_error take_lines(struct engine *e, struct batch *b, struct sync_
         return MLD_OK;
     }
     const char *end = memrchr(place, '\n', got);
-    if (end == NULL)
+    if (end == NULL) {
+        if (b->n == 0) /* with all the room that there is */
+            give_up(e, s, "the line there is longer than a request may be");
         return MLD_OK;
+    }
     len = (size_t)(end - place) + 1;
     buf_advance(&b->bytes, len);
     return add_to_batch(b, s, len);
 }
 
-static enum mld_error fill_batch(struct engine *e, struct batch *b)
+/* With `only`, of that stream alone. */
+static enum mld_error fill_batch(struct engine *e, struct batch *b, struct sync_stream *only)
 {
     enum mld_error error = MLD_OK;
     buf_puts(&b->header, "{\"streams\":[");
     for (struct sync_stream *s = e->folder->streams; error == MLD_OK && s != NULL; s = s->next) {
-        size_t used = b->bytes.len + (b->n + 1) * HEADER_BYTES_EACH;
+        /* A byte of a name may become six in JSON. */
+        size_t used = b->bytes.len + b->header.len + HEADER_BYTES_EACH + 6 * strlen(s->file);
         if (used >= REMOTE_MAX_BODY_BYTES || b->n == REMOTE_MAX_HEADS)
             break;
-        if (is_unsent(s))
+        if (is_unsent(s) && (only == NULL || s == only))
             error = take_lines(e, b, s, REMOTE_MAX_BODY_BYTES - used);
     }
     buf_puts(&b->header, "]}\n");
     return error == MLD_OK ? buf_check(&b->header, "a request") : error;
 }
 
+/* Somebody else sent some of it, or it is another history: the heads tell. */
+static enum mld_error resolve_conflict(struct engine *e, const struct batch *b)
+{
+    uint64_t before = 0, now = 0;
+    for (size_t i = 0; i < b->n; i++) {
+        before += b->pieces[i].stream->sent;
+        b->pieces[i].stream->known = false;
+    }
+    enum mld_error error = ask_heads(e);
+    for (size_t i = 0; i < b->n; i++)
+        now += b->pieces[i].stream->sent;
+    return error == MLD_OK && now == before
+               ? error_set(MLD_ECONFLICT, "the server refuses lines that fit what it has")
+               : error;
+}
+
 static enum mld_error send_batch(struct engine *e, struct batch *b)
 {
-    bool diverged;
     struct buf *body = &b->header;
     buf_put(body, b->bytes.data, b->bytes.len);
     enum mld_error error = buf_check(body, "a request");
     if (error == MLD_OK)
-        error = remote_append(&e->remote, body, &diverged);
-    if (error == MLD_ECONFLICT && diverged)
-        return diverge(e, b->pieces[0].stream);
-    if (error == MLD_ECONFLICT) { /* somebody else sent some of it */
-        for (size_t i = 0; i < b->n; i++)
-            b->pieces[i].stream->known = false;
-        return ask_heads(e);
-    }
+        error = remote_append(&e->remote, body);
+    if (error == MLD_ECONFLICT)
+        return resolve_conflict(e, b);
     for (size_t i = 0; error == MLD_OK && i < b->n; i++) {
         struct sync_stream *s = b->pieces[i].stream;
         s->sent += b->pieces[i].len;
@@ -234,23 +267,49 @@ static bool is_due(const struct engine *e)
     return unsent >= ENGINE_LINES_AT_ONCE;
 }
 
+/* One request; *out_n is the number of streams in it. */
+static enum mld_error send_once(struct engine *e, struct sync_stream *only, size_t *out_n)
+{
+    struct batch b = {.n = 0};
+    buf_init(&b.header, 2 * REMOTE_MAX_BODY_BYTES);
+    buf_init(&b.bytes, REMOTE_MAX_BODY_BYTES);
+    enum mld_error error = fill_batch(e, &b, only);
+    if (error == MLD_OK && b.n > 0)
+        error = send_batch(e, &b);
+    *out_n = b.n;
+    buf_free(&b.header);
+    buf_free(&b.bytes);
+    free(b.pieces);
+    return error;
+}
+
+/* The server refuses what was sent together: each alone tells which of them it is. */
+static enum mld_error send_each(struct engine *e)
+{
+    enum mld_error error = MLD_OK;
+    size_t n;
+    for (struct sync_stream *s = e->folder->streams; error == MLD_OK && s != NULL; s = s->next) {
+        if (!is_unsent(s))
+            continue;
+        error = send_once(e, s, &n);
+        if (error == MLD_EINVALID || error == MLD_ETOOLARGE) {
+            give_up(e, s, mld_error_message());
+            error = MLD_OK;
+        }
+    }
+    return error;
+}
+
 enum mld_error engine_send_streams(struct engine *e, bool all)
 {
     enum mld_error error = ask_heads(e);
     if (error == MLD_OK && !all && !is_due(e))
         return MLD_OK;
-    for (bool more = true; error == MLD_OK && more;) {
-        struct batch b = {.n = 0};
-        buf_init(&b.header, 2 * REMOTE_MAX_BODY_BYTES);
-        buf_init(&b.bytes, REMOTE_MAX_BODY_BYTES);
-        error = fill_batch(e, &b);
-        more = error == MLD_OK && b.n > 0;
-        if (more)
-            error = send_batch(e, &b);
-        buf_free(&b.header);
-        buf_free(&b.bytes);
-        free(b.pieces);
-        if (more)
+    for (size_t n = 1; error == MLD_OK && n > 0;) {
+        error = send_once(e, NULL, &n);
+        if (error == MLD_EINVALID || error == MLD_ETOOLARGE)
+            error = send_each(e);
+        if (n > 0)
             engine_report(e);
         if (atomic_load(&e->stop))
             error = error_set(MLD_EINTERRUPTED, "syncing was stopped");

@@ -1,18 +1,14 @@
 /* engine_upload.c: one large file. Threads take parts in turn, each with a connection and one part
  * in memory: it is hashed, then sent from there. Meanwhile the syncing thread goes on sending
  * lines, so that metrics do not wait for a checkpoint. */
-#include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fs.h"
 #include "base/hash.h"
-#include "run/slot.h"
 #include "sync/engine.h"
 
 #define MAX_THREADS 8
@@ -23,7 +19,6 @@
 struct upload {
     struct engine *e;
     const struct sync_file *file;
-    const char *id; /* under which it is sent */
     struct remote_upload remote;
     int fd;
     pthread_mutex_t lock; /* guards all below */
@@ -31,6 +26,7 @@ struct upload {
     unsigned next;
     unsigned running;
     struct error_copy failure;
+    int64_t retry_after_s; /* said with it */
 };
 
 /* The next part to send; false: there is none, or somebody failed. */
@@ -46,11 +42,13 @@ static bool take_part(struct upload *u, unsigned *out)
     return take;
 }
 
-static void fail(struct upload *u, enum mld_error error)
+static void fail(struct upload *u, enum mld_error error, int64_t retry_after_s)
 {
     pthread_mutex_lock(&u->lock);
-    if (u->failure.code == MLD_OK)
+    if (u->failure.code == MLD_OK) {
         error_save(error, &u->failure);
+        u->retry_after_s = retry_after_s;
+    }
     pthread_mutex_unlock(&u->lock);
 }
 
@@ -66,26 +64,32 @@ static enum mld_error hash_part(const void *data, size_t len, char out[SHA256_HE
     return error;
 }
 
-/* A broken connection is tried again a few times; then the file waits for the next round. */
-static enum mld_error send_part(struct upload *u, struct remote *r, unsigned part, char *data)
+static enum mld_error read_part(const struct upload *u, unsigned part, char *data, size_t *out_len,
+                                char out_sha256[SHA256_HEX_LEN + 1])
 {
     uint64_t from = part * u->remote.part_size_bytes;
     uint64_t left = u->file->size_bytes - from;
     size_t want = (size_t)(left < u->remote.part_size_bytes ? left : u->remote.part_size_bytes);
+    enum mld_error error = fs_pread(u->fd, data, want, (off_t)from, out_len, u->file->filename);
+    if (error == MLD_OK && *out_len != want)
+        error = error_set(MLD_ECHECKSUM, "its stored bytes are shorter than what was saved");
+    return error == MLD_OK ? hash_part(data, *out_len, out_sha256) : error;
+}
+
+/* A broken connection, and bytes that arrived otherwise, are tried again a few times; then the file
+ * waits for the next round. */
+static enum mld_error send_part(struct upload *u, struct remote *r, unsigned part, char *data)
+{
     size_t len = 0;
     char sha256[SHA256_HEX_LEN + 1];
-    enum mld_error error = fs_pread(u->fd, data, want, (off_t)from, &len, u->file->filename);
-    if (error == MLD_OK && len != want)
-        error = error_set(MLD_ECHECKSUM, "its stored bytes are shorter than what was saved");
-    if (error == MLD_OK)
-        error = hash_part(data, len, sha256);
-    for (int i = 1; error == MLD_OK; i++) {
-        error = remote_upload_part(r, u->id, part, data, len, sha256);
+    enum mld_error error = read_part(u, part, data, &len, sha256);
+    for (unsigned i = 1; error == MLD_OK; i++) {
+        error = remote_upload_part(r, remote_id_of(u->file), part, data, len, sha256);
+        if (error == MLD_ECHECKSUM) /* on the way: they were hashed here a moment ago */
+            error = error_set(MLD_EUNAVAILABLE, "other bytes arrived at the server");
         if (error != MLD_EUNAVAILABLE || i == PART_TRIES || atomic_load(&u->e->stop))
             break;
-        int64_t pause_ms = engine_pause_ms(u->e, (unsigned)i);
-        struct timespec pause = {pause_ms / 1000, pause_ms % 1000 * 1000000};
-        nanosleep(&pause, NULL);
+        engine_sleep(u->e, engine_pause_ms(r->retry_after_s, i));
         error = MLD_OK;
     }
     if (error == MLD_OK)
@@ -114,7 +118,8 @@ static void *part_main(void *payload)
         error = send_parts(u, &r);
     http_client_free(r.client);
     if (error != MLD_OK)
-        fail(u, error);
+        fail(u, error, r.retry_after_s);
+    engine_count(u->e, &u->e->part_requests, r.requests);
     pthread_mutex_lock(&u->lock);
     u->running--;
     pthread_cond_signal(&u->done);
@@ -182,7 +187,7 @@ static enum mld_error run_threads(struct upload *u)
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (started == 0)
-        fail(u, error_set(MLD_ENOMEM, "no thread could be started to send a file"));
+        fail(u, error_set(MLD_ENOMEM, "no thread could be started to send a file"), -1);
     wait_for_parts(u);
     for (unsigned i = 0; i < started; i++)
         pthread_join(threads[i], NULL);
@@ -190,39 +195,38 @@ static enum mld_error run_threads(struct upload *u)
     pthread_cond_destroy(&u->done);
     if (u->failure.code == MLD_OK && atomic_load(&u->e->stop))
         return error_set(MLD_EINTERRUPTED, "syncing was stopped");
-    return u->failure.code == MLD_OK ? MLD_OK : error_restore(&u->failure);
+    if (u->failure.code == MLD_OK)
+        return MLD_OK;
+    u->e->remote.retry_after_s = u->retry_after_s;
+    return error_restore(&u->failure);
 }
 
-static enum mld_error begin(struct upload *u, char fresh[ID_FILE_MAX + 1])
+/* What the upload's end says of the file. */
+static enum mld_error commit(struct upload *u)
 {
-    struct remote *r = &u->e->remote;
-    enum mld_error error = remote_upload_open(r, &u->remote, u->file, NULL);
-    if (error == MLD_OK && u->remote.state == REMOTE_ID_TAKEN) {
-        snprintf(fresh, ID_FILE_MAX + 1, "%" PRIu64, id_file(SLOT_MAX - 1));
-        u->id = fresh;
-        error = remote_upload_open(r, &u->remote, u->file, fresh);
-        if (error == MLD_OK && u->remote.state == REMOTE_ID_TAKEN)
-            error = error_set(MLD_ECONFLICT, "a fresh id was taken, too");
-    }
+    enum mld_error error = remote_upload_commit(&u->e->remote, remote_id_of(u->file));
+    if (error == MLD_ECHECKSUM)
+        return error_set(MLD_ECHECKSUM, "its stored bytes are not what was saved");
+    if (error == MLD_ENOTFOUND) /* dropped meanwhile; it begins anew */
+        return error_set(MLD_EUNAVAILABLE, "the upload was dropped");
     return error;
 }
 
-enum mld_error engine_upload(struct engine *e, struct sync_file *file)
+enum mld_error engine_upload(struct engine *e, const struct sync_file *file, int fd)
 {
-    struct upload u = {.e = e, .file = file, .id = file->id, .fd = -1};
-    char fresh[ID_FILE_MAX + 1];
-    enum mld_error error = engine_open_bytes(e, file, &u.fd);
-    if (error == MLD_OK)
-        error = begin(&u, fresh);
+    struct upload u = {.e = e, .file = file, .fd = fd, .retry_after_s = -1};
+    enum mld_error error = remote_upload_open(&e->remote, &u.remote, file);
     if (error == MLD_OK && u.remote.state == REMOTE_OPEN) {
         error = run_threads(&u);
+        if (error == MLD_ENOTFOUND)
+            error = error_set(MLD_EUNAVAILABLE, "the upload was dropped");
         if (error == MLD_OK)
-            error = remote_upload_commit(&e->remote, u.id);
+            error = commit(&u);
     } else if (error == MLD_OK && u.remote.state == REMOTE_GONE) {
         error = error_set(MLD_ESUPERSEDED, "the server has given it up");
+    } else if (error == MLD_OK && u.remote.state == REMOTE_ID_TAKEN) {
+        error = error_set(MLD_EEXISTS, "its id is another file's");
     }
     remote_upload_free(&u.remote);
-    if (u.fd >= 0)
-        close(u.fd);
     return error;
 }

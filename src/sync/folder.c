@@ -104,6 +104,7 @@ void sync_folder_free(struct sync_folder *f)
         close(f->dir_fd);
     map_free(&f->by_id);
     map_free(&f->gone);
+    map_free(&f->foreign);
     arena_free(&f->arena);
     free(f->dir);
     free(f->project);
@@ -237,7 +238,7 @@ static enum mld_error secure(struct sync_folder *f, struct sync_stream *s)
 /* What is known of one slot while a scan lasts. */
 struct slot_view {
     bool looked;
-    bool gone;
+    bool alive; /* certainly: its own mark will come. Of others nobody knows whether it will */
     struct map marked; /* stream id -> struct mark_stream */
 };
 struct scan {
@@ -265,7 +266,8 @@ static enum mld_error look_at_slot(struct scan *scan, unsigned slot, struct slot
         return MLD_OK;
     view->looked = true;
     enum slot_life life = slot_life_of(scan->f->dir_fd, slot, slot_ended(scan->f, slot));
-    view->gone = life == SLOT_FREE || life == SLOT_GONE;
+    view->alive = life == SLOT_ALIVE;
+    scan->f->alive = scan->f->alive || view->alive;
     enum mld_error error = mark_read(&mark, &scan->arena, scan->f->dir_fd, slot);
     if (error == MLD_ENOTFOUND)
         return MLD_OK;
@@ -285,7 +287,7 @@ static enum mld_error update_safe(struct scan *scan, struct sync_stream *s)
     const struct mark_stream *marked = map_get(&view->marked, s->id, strlen(s->id));
     if (marked != NULL && marked->length > s->safe)
         s->safe = marked->length;
-    return marked == NULL || view->gone ? secure(scan->f, s) : MLD_OK;
+    return marked == NULL || !view->alive ? secure(scan->f, s) : MLD_OK;
 }
 
 static void scan_free(struct scan *scan)
@@ -313,7 +315,7 @@ static enum mld_error scan_streams(struct scan *scan)
         error = update_safe(scan, s);
     int64_t now = clock_monotonic_ms();
     for (struct sync_stream *s = f->streams; s != NULL; s = s->next) {
-        if (s->safe <= s->sent)
+        if (s->safe <= s->sent || s->stuck)
             s->waiting_since_ms = 0;
         else if (s->waiting_since_ms == 0)
             s->waiting_since_ms = now;
@@ -327,6 +329,7 @@ enum mld_error sync_folder_scan(struct sync_folder *f)
     if (scan == NULL)
         return error_set(MLD_ENOMEM, "no memory to look at a run folder");
     scan->f = f;
+    f->alive = false;
     enum mld_error error = fs_list_dir(f->dir_fd, ".mldash", visit_metadata, f);
     if (error == MLD_OK)
         error = scan_streams(scan);
@@ -343,14 +346,9 @@ void sync_folder_restart(struct sync_folder *f)
         s->sent = 0;
         s->parsed = 0;
         s->known = false;
+        s->stuck = false;
         sha256_state_init(&s->hash);
     }
-}
-
-bool sync_folder_is_gone(const struct sync_folder *f, const char *file_id)
-{
-    const bool *gone = map_get(&f->gone, file_id, strlen(file_id));
-    return gone != NULL && *gone;
 }
 
 struct sync_file *sync_folder_take(struct sync_folder *f)
@@ -381,8 +379,5 @@ void sync_folder_put_back(struct sync_folder *f, struct sync_file *file)
 
 void sync_file_free(struct sync_file *file)
 {
-    if (file == NULL)
-        return;
-    struct arena arena = file->arena;
-    arena_free(&arena);
+    free(file);
 }

@@ -1,4 +1,5 @@
 /* folder_records.c: what the syncer takes from records: streams, files, the experiment's place. */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,43 +70,58 @@ static enum mld_error set_gone(struct sync_folder *f, const struct record *r, bo
     return error;
 }
 
-static const char *arena_text(struct arena *a, const struct record *r, const char *key)
+/* Members of a file's record that are texts, and where in struct sync_file they go. */
+static const struct {
+    const char *key;
+    size_t offset;
+} file_texts[] = {
+    {"id", offsetof(struct sync_file, id)},
+    {"path", offsetof(struct sync_file, path)},
+    {"filename", offsetof(struct sync_file, filename)},
+    {"contentType", offsetof(struct sync_file, content_type)},
+    {"checksum", offsetof(struct sync_file, checksum)},
+};
+#define FILE_TEXTS (sizeof file_texts / sizeof file_texts[0])
+
+/* The file with its texts behind it, in one piece; NULL without memory. */
+static struct sync_file *file_new(const struct record *r)
 {
-    char *text = text_of(r, key);
-    const char *copy = arena_strdup(a, text == NULL ? "" : text);
-    free(text);
-    return copy;
+    char *texts[FILE_TEXTS] = {NULL};
+    size_t size = FILE_TEXTS;
+    for (size_t i = 0; i < FILE_TEXTS; i++) {
+        texts[i] = text_of(r, file_texts[i].key);
+        size += texts[i] == NULL ? 0 : strlen(texts[i]);
+    }
+    struct sync_file *file = calloc(1, sizeof *file + size);
+    char *at = file == NULL ? NULL : file->texts;
+    for (size_t i = 0; i < FILE_TEXTS; i++) {
+        if (file != NULL) {
+            const char *copy = at;
+            at = stpcpy(at, texts[i] == NULL ? "" : texts[i]) + 1;
+            memcpy((char *)file + file_texts[i].offset, &copy, sizeof copy);
+        }
+        free(texts[i]);
+    }
+    return file;
 }
 
 static enum mld_error add_file(struct sync_folder *f, const struct sync_stream *s,
                                const struct record *r)
 {
-    struct arena arena = {0};
-    struct sync_file *file = arena_alloc(&arena, sizeof *file);
+    struct sync_file *file = file_new(r);
     int64_t size = 0;
-    if (file != NULL) {
-        file->id = arena_text(&arena, r, "id");
-        file->path = arena_text(&arena, r, "path");
-        file->filename = arena_text(&arena, r, "filename");
-        file->content_type = arena_text(&arena, r, "contentType");
-        file->checksum = arena_text(&arena, r, "checksum");
-        file->stream = s->id;
-    }
-    if (file == NULL || file->id == NULL || file->path == NULL || file->filename == NULL ||
-        file->content_type == NULL || file->checksum == NULL) {
-        arena_free(&arena);
+    if (file == NULL)
         return error_set(MLD_ENOMEM, "no memory for a file's record");
-    }
     bool whole = json_int64(&r->doc, json_get(&r->doc, r->root, "sizeBytes"), &size) && size >= 0 &&
                  file->id[0] != '\0' && file->path[0] == '/' && file->filename[0] != '\0' &&
                  strlen(file->checksum) == SHA256_HEX_LEN;
     if (!whole) {
-        arena_free(&arena);
+        sync_file_free(file);
         f->garbled++;
         return MLD_OK;
     }
+    file->stream = s->id;
     file->size_bytes = (uint64_t)size;
-    file->arena = arena;
     sync_folder_put_back(f, file);
     return MLD_OK;
 }
@@ -153,22 +169,29 @@ static void take_place(struct sync_folder *f, const struct record *r)
     free(prefix);
 }
 
+static enum mld_error apply_gone(struct sync_folder *f, const struct record *r)
+{
+    if (is_type(r, "retire") || is_type(r, "removed") || is_type(r, "gone"))
+        return set_gone(f, r, true);
+    if (is_type(r, "unretire") || is_type(r, "unremoved"))
+        return set_gone(f, r, false);
+    return MLD_OK;
+}
+
 static enum mld_error apply(struct sync_folder *f, struct sync_stream *s, const struct record *r)
 {
     s->ended = is_type(r, "end");
+    if (!is_type(r, "stream"))
+        f->begun = true;
     if (is_type(r, "file"))
         return add_file(f, s, r);
     if (is_type(r, "series"))
         return add_data_stream(f, r, false);
     if (is_type(r, "logs"))
         return add_data_stream(f, r, true);
-    if (is_type(r, "retire") || is_type(r, "removed") || is_type(r, "gone"))
-        return set_gone(f, r, true);
-    if (is_type(r, "unretire") || is_type(r, "unremoved"))
-        return set_gone(f, r, false);
     if (is_type(r, "experiment"))
         take_place(f, r);
-    return MLD_OK;
+    return apply_gone(f, r);
 }
 
 enum mld_error folder_apply_record(struct sync_folder *f, struct sync_stream *s, const char *line,
@@ -182,6 +205,19 @@ enum mld_error folder_apply_record(struct sync_folder *f, struct sync_stream *s,
         error = apply(f, s, &r);
     } else {
         f->garbled++;
+    }
+    json_doc_free(&r.doc);
+    return error;
+}
+
+enum mld_error folder_apply_gone(struct sync_folder *f, const char *line, size_t len)
+{
+    struct record r;
+    enum mld_error error = MLD_OK;
+    json_doc_init(&r.doc);
+    if (record_is_intact(line, len) && json_parse(&r.doc, line, len) == MLD_OK) {
+        r.root = json_root(&r.doc);
+        error = apply_gone(f, &r);
     }
     json_doc_free(&r.doc);
     return error;

@@ -61,6 +61,7 @@ static void set_constants(struct http_client *c)
     long connect_ms = c->server.connect_timeout_ms;
     long stall_s = c->server.stall_timeout_s;
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never wait for a name server at the end */
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, c->failure);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
@@ -275,8 +276,10 @@ enum mld_error http_reply_check(const struct http_reply *reply, const char *what
     if (reply->status / 100 == 2)
         return MLD_OK;
     char *message = member(reply, "message");
-    enum mld_error error = error_set(code_of(reply->status), "%s: the server says %ld: %s", what,
-                                     reply->status, message == NULL ? "(nothing)" : message);
+    const char *advice = reply->status == 401 ? "; log in again: ml-dash login" : "";
+    enum mld_error error =
+        error_set(code_of(reply->status), "%s: the server says %ld: %s%s", what, reply->status,
+                  message == NULL ? "(nothing)" : message, advice);
     free(message);
     return error;
 }

@@ -114,6 +114,8 @@ enum mld_error remote_register(struct remote *r, const char *namespace_name,
     }
     buf_putc(&c.body, '}');
     enum mld_error error = call_json(r, &c, "POST", "registering the experiment");
+    if (error == MLD_ENOTFOUND)
+        error = error_set(error, "there is no namespace '%.100s' that you may use", namespace_name);
     if (error == MLD_OK) {
         char *id = json_strdup(&c.doc, json_get(&c.doc, json_root(&c.doc), "id"));
         if (id == NULL || strlen(id) >= REMOTE_ID_MAX)
@@ -163,11 +165,42 @@ enum mld_error remote_heads(struct remote *r, struct remote_head *heads, size_t 
     return error;
 }
 
-enum mld_error remote_append(struct remote *r, const struct buf *body, bool *out_diverged)
+static enum mld_error hash_piece(const void *data, size_t len, void *payload)
+{
+    sha256_state_update(payload, data, len);
+    return MLD_OK;
+}
+
+enum mld_error remote_stream_hash(struct remote *r, const char *stream, uint64_t length,
+                                  char out[SHA256_HEX_LEN + 1])
+{
+    static const char what[] = "comparing a stream";
+    struct sha256_state hash;
+    struct call c;
+    call_init(&c);
+    sha256_state_init(&hash);
+    experiment_path(&c, r, "/streams/");
+    http_put_component(&c.path, stream);
+    buf_printf(&c.path, "?from=0&to=%llu", (unsigned long long)length);
+    struct http_request request = {
+        .method = "GET", .path = buf_text(&c.path), .sink = hash_piece, .payload = &hash};
+    enum mld_error error = length == 0 ? MLD_OK : http_client_call(r->client, &request, &c.reply);
+    r->requests += length > 0;
+    if (error == MLD_OK && length > 0) {
+        r->retry_after_s = c.reply.retry_after_s;
+        error = http_reply_check(&c.reply, what);
+    }
+    if (error == MLD_OK && hash.len != length)
+        error = odd_answer(what);
+    sha256_state_digest(&hash, out);
+    call_free(&c);
+    return error;
+}
+
+enum mld_error remote_append(struct remote *r, const struct buf *body)
 {
     struct call c;
     call_init(&c);
-    *out_diverged = false;
     experiment_path(&c, r, "/streams");
     struct http_request request = {.method = "POST",
                                    .path = buf_text(&c.path),
@@ -175,8 +208,6 @@ enum mld_error remote_append(struct remote *r, const struct buf *body, bool *out
                                    .body_len = body->len,
                                    .content_type = "application/octet-stream"};
     enum mld_error error = perform(r, &c, &request, "sending lines");
-    if (error == MLD_ECONFLICT)
-        *out_diverged = http_reply_is(&c.reply, "diverged");
     call_free(&c);
     return error;
 }
@@ -197,13 +228,15 @@ static enum remote_state state_of(const struct call *c, const struct json_node *
     return REMOTE_ABSENT;
 }
 
-static enum mld_error take_states(const struct call *c, size_t n, enum remote_state *out,
-                                  const char *what)
+/* The answers are in the order of the questions; nothing is taken as there by mistake. */
+static enum mld_error take_states(const struct call *c, struct sync_file *const *files, size_t n,
+                                  enum remote_state *out, const char *what)
 {
     const struct json_node *list = json_get(&c->doc, json_root(&c->doc), "files"), *node = NULL;
     for (size_t i = 0; i < n; i++) {
         node = list == NULL ? NULL : json_next(&c->doc, list, node);
-        if (node == NULL)
+        if (node == NULL ||
+            !json_equals(&c->doc, json_get(&c->doc, node, "id"), remote_id_of(files[i])))
             return odd_answer(what);
         out[i] = state_of(c, node);
     }
@@ -219,7 +252,7 @@ enum mld_error remote_files_status(struct remote *r, struct sync_file *const *fi
     buf_puts(&c.body, "{\"files\":[");
     for (size_t i = 0; i < n; i++) {
         buf_puts(&c.body, i == 0 ? "{" : ",{");
-        put_member(&c.body, "id", files[i]->id);
+        put_member(&c.body, "id", remote_id_of(files[i]));
         json_put_key(&c.body, "size_bytes");
         json_put_int64(&c.body, (int64_t)files[i]->size_bytes);
         put_member(&c.body, "sha256", files[i]->checksum);
@@ -228,31 +261,31 @@ enum mld_error remote_files_status(struct remote *r, struct sync_file *const *fi
     buf_puts(&c.body, "]}");
     enum mld_error error = call_json(r, &c, "POST", "asking for files");
     if (error == MLD_OK)
-        error = take_states(&c, n, out, "asking for files");
+        error = take_states(&c, files, n, out, "asking for files");
     call_free(&c);
     return error;
 }
 
-void remote_put_file(struct buf *b, const struct sync_file *file, const char *as_id)
+void remote_put_file(struct buf *out, const struct sync_file *file)
 {
-    buf_putc(b, '{');
-    put_member(b, "id", as_id == NULL ? file->id : as_id);
-    if (as_id != NULL) {
-        put_member(b, "as", file->id);
-        put_member(b, "stream", file->stream);
+    buf_putc(out, '{');
+    put_member(out, "id", remote_id_of(file));
+    if (file->other > 0) {
+        put_member(out, "as", file->id);
+        put_member(out, "stream", file->stream);
     }
-    put_member(b, "path", file->path);
-    put_member(b, "filename", file->filename);
-    json_put_key(b, "size_bytes");
-    json_put_int64(b, (int64_t)file->size_bytes);
-    put_member(b, "sha256", file->checksum);
+    put_member(out, "path", file->path);
+    put_member(out, "filename", file->filename);
+    json_put_key(out, "size_bytes");
+    json_put_int64(out, (int64_t)file->size_bytes);
+    put_member(out, "sha256", file->checksum);
     if (file->content_type[0] != '\0')
-        put_member(b, "content_type", file->content_type);
-    buf_putc(b, '}');
+        put_member(out, "content_type", file->content_type);
+    buf_putc(out, '}');
 }
 
-enum mld_error remote_files_small(struct remote *r, const struct buf *body, size_t n,
-                                  enum remote_state *out)
+enum mld_error remote_files_small(struct remote *r, const struct buf *body,
+                                  struct sync_file *const *files, size_t n, enum remote_state *out)
 {
     struct call c;
     call_init(&c);
@@ -264,7 +297,7 @@ enum mld_error remote_files_small(struct remote *r, const struct buf *body, size
                                    .content_type = "application/octet-stream"};
     enum mld_error error = perform(r, &c, &request, "sending small files");
     if (error == MLD_OK)
-        error = take_states(&c, n, out, "sending small files");
+        error = take_states(&c, files, n, out, "sending small files");
     call_free(&c);
     return error;
 }
@@ -313,13 +346,13 @@ static enum mld_error take_upload(const struct call *c, struct remote_upload *u,
 }
 
 enum mld_error remote_upload_open(struct remote *r, struct remote_upload *out,
-                                  const struct sync_file *file, const char *as_id)
+                                  const struct sync_file *file)
 {
     struct call c;
     call_init(&c);
     *out = (struct remote_upload){.have = NULL};
     experiment_path(&c, r, "/uploads");
-    remote_put_file(&c.body, file, as_id);
+    remote_put_file(&c.body, file);
     enum mld_error error = call_json(r, &c, "POST", "beginning an upload");
     if (error == MLD_ECONFLICT && http_reply_is(&c.reply, "id_taken")) {
         out->state = REMOTE_ID_TAKEN;

@@ -33,9 +33,12 @@ struct remote_head {
 };
 enum mld_error remote_heads(struct remote *r, struct remote_head *heads, size_t n);
 
-/* Appends; `body` is header line and bytes. MLD_ECONFLICT: *out_diverged tells which of the two it
- * is; with false the heads have to be asked for again. */
-enum mld_error remote_append(struct remote *r, const struct buf *body, bool *out_diverged);
+/* The SHA-256 of the first `length` bytes that the server has of a stream. */
+enum mld_error remote_stream_hash(struct remote *r, const char *stream, uint64_t length,
+                                  char out[SHA256_HEX_LEN + 1]);
+
+/* Appends; `body` is header line and bytes. MLD_ECONFLICT: the heads have to be asked for again. */
+enum mld_error remote_append(struct remote *r, const struct buf *body);
 
 enum remote_state {
     REMOTE_ABSENT,
@@ -48,12 +51,16 @@ enum remote_state {
 /* The states of files, in the order given. */
 enum mld_error remote_files_status(struct remote *r, struct sync_file *const *files, size_t n,
                                    enum remote_state *out);
-/* Sends small files; `body` is header line and bytes of n files. */
-enum mld_error remote_files_small(struct remote *r, const struct buf *body, size_t n,
-                                  enum remote_state *out);
-/* One member of the header of small files and of an upload's creation. `as`: see id_taken; NULL:
- * the file goes under its own id. */
-void remote_put_file(struct buf *out, const struct sync_file *file, const char *as_id);
+/* Sends small files; `body` is header line and bytes of these files. */
+enum mld_error remote_files_small(struct remote *r, const struct buf *body,
+                                  struct sync_file *const *files, size_t n, enum remote_state *out);
+/* One member of the header of small files and of an upload's creation. */
+void remote_put_file(struct buf *out, const struct sync_file *file);
+/* The id under which a file goes: its record's, unless that is another file's there. */
+static inline const char *remote_id_of(const struct sync_file *file)
+{
+    return file->other == 0 ? file->id : file->other_id;
+}
 
 /* An upload under way. */
 struct remote_upload {
@@ -64,7 +71,7 @@ struct remote_upload {
 };
 void remote_upload_free(struct remote_upload *u);
 enum mld_error remote_upload_open(struct remote *r, struct remote_upload *out,
-                                  const struct sync_file *file, const char *as_id);
+                                  const struct sync_file *file);
 enum mld_error remote_upload_part(struct remote *r, const char *file_id, unsigned part,
                                   const void *data, size_t len, const char *sha256);
 /* MLD_ECHECKSUM: what is stored here is not what its record says. MLD_ECONFLICT: parts are missing;

@@ -65,7 +65,7 @@ static enum mld_error send_all(struct engine *e, uint64_t patience_ms)
                                    : error_set(MLD_EUNAVAILABLE, "nothing more could be sent");
         if (error != MLD_OK && error != MLD_ECONFLICT)
             engine_say(e, mld_error_message());
-        pause_ms(e, error == MLD_OK ? 100 : engine_pause_ms(e, failures));
+        pause_ms(e, error == MLD_OK ? 100 : engine_pause_ms(e->remote.retry_after_s, failures));
     }
 }
 
@@ -122,7 +122,7 @@ static void wait_for_turn(struct mld_sync *s, enum mld_error error, unsigned fai
 {
     struct engine *e = s->e;
     int64_t until = clock_monotonic_ms();
-    until += error == MLD_OK ? LOOK_EVERY_MS : engine_pause_ms(e, failures);
+    until += error == MLD_OK ? LOOK_EVERY_MS : engine_pause_ms(e->remote.retry_after_s, failures);
     pthread_mutex_lock(&e->lock);
     while (!atomic_load(&e->stop) && clock_monotonic_ms() < until &&
            (error != MLD_OK || s->asked == s->answered))

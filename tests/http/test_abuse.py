@@ -238,7 +238,8 @@ def test_a_thousand_dripping_clients(start):
     wait_until(lambda: server.metric("mldash_http_connections") == 1)
     stop.set()
     thread.join()
-    assert server.metric("mldash_http_late_connections_total") == 1000
+    # The asking connection, kept alive, may be late as well.
+    assert server.metric("mldash_http_late_connections_total") in (1000, 1001)
     assert grown < 1000 * 64
 
 

@@ -138,6 +138,16 @@ def experiment(site) -> str | None:
     return json.loads(site.ask("POST", path, site.tokens["ada"], body).body)["id"]
 
 
+@pytest.fixture(scope="module")
+def dead(site) -> list[str | None]:
+    """What is no token, or no longer one."""
+    short = site.token("ada", "--expires", "1s")
+    revoked = json.loads(site.run("token", "create", "ada", "--json"))
+    site.run("token", "revoke", revoked["id"])
+    time.sleep(1.1)
+    return [None, "", "mld_" + "x" * 43, short, revoked["token"], "a.b.c"]
+
+
 def fill(path: str, namespace: str, experiment: str) -> str:
     path = path.replace("{namespace}", namespace).replace("{experiment}", experiment)
     return re.sub(r"\{\w+(\.\.\.)?\}", "x", path)
@@ -149,17 +159,13 @@ def bodies(site, row: tuple[str, str, str], path: str, token: str | None) -> tup
 
 
 @pytest.mark.parametrize("row", routes(), ids=" ".join)
-def test_the_matrix_of_every_route(site, experiment, row):
+def test_the_matrix_of_every_route(site, experiment, dead, row):
     """Nobody, wrong and ended tokens: 401. Foreign and missing: the same 404. Lower roles: 403."""
     permission = row[2]
     if permission == "PUBLIC":
         return
     here = fill(row[1], "lab", experiment or "1")
-    short = site.token("ada", "--expires", "1s")
-    revoked = json.loads(site.run("token", "create", "ada", "--json"))
-    site.run("token", "revoke", revoked["id"])
-    time.sleep(1.1)
-    for token in (None, "", "mld_" + "x" * 43, short, revoked["token"], "a.b.c"):
+    for token in dead:
         assert bodies(site, row, here, token) == (401, NOBODY)
     missing = bodies(site, row, fill(row[1], "nothing", "17"), site.tokens["eve"])
     if permission in ROLES:

@@ -30,9 +30,7 @@ def call(behind, method, path, body=None, **headers):
     """(status, headers, body) of one request through nginx."""
     context = ssl.create_default_context(cafile=str(behind.folder / "cert.pem"))
     context.check_hostname = False  # it is 127.0.0.1 that we connect to
-    connection = http.client.HTTPSConnection(
-        "127.0.0.1", behind.port, context=context, timeout=60
-    )
+    connection = http.client.HTTPSConnection("127.0.0.1", behind.port, context=context, timeout=60)
     data = json.dumps(body).encode() if isinstance(body, dict) else body
     sent = {"Host": NAME, "Authorization": f"Bearer {behind.token}"}
     sent.update({name.replace("_", "-"): value for name, value in headers.items()})

@@ -363,8 +363,8 @@ def test_default_prefix(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"name": "a", "project": "p", "remote": "http://x"}, "remote mode"),
-        ({"prefix": "a/b", "dash_url": True}, "remote mode"),
+        ({"name": "a", "project": "p", "remote": "x"}, "must be a URL"),
+        ({"prefix": "a/b", "api_key": "t"}, "needs a server"),
         ({"name": "a"}, "needs a project"),
         ({"name": "a", "prefix": "a/b"}, "not both"),
         ({"folder": "a"}, "folder"),

@@ -83,7 +83,7 @@ def test_stub_agrees_with_the_extension():
         real = {name for name in vars(kind) if not name.startswith("__")}
         assert {name for name in stub if not name.startswith("__")} == real, node.name
     names = {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
-    assert {"Experiment", "Series", "Writer", "find_experiments"} == names
+    assert {"Experiment", "Series", "Sync", "Writer", "find_experiments", "find_server"} == names
 
 
 def test_public_methods_have_docstrings():

@@ -5,15 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pty
 import subprocess
 import sys
-import textwrap
 import threading
-import time
 import warnings
 from pathlib import Path
 
-import ml_dash
 import pytest
 from ml_dash import Experiment, OperationMode, RemoteWarning
 from ml_dash.exceptions import (
@@ -116,6 +114,9 @@ def test_the_url_and_token_of_the_environment_and_the_login(monkeypatch, tmp_pat
 
     assert "127.0.0.1:2" in url()
     monkeypatch.setenv("ML_DASH_URL", "http://127.0.0.1:3")
+    with pytest.raises(AuthenticationError):  # the login's token is for its own server
+        url()
+    monkeypatch.setenv("ML_DASH_TOKEN", "t")
     assert "127.0.0.1:3" in url()
     monkeypatch.setenv("ML_DASH_API_URL", "http://127.0.0.1:4")
     assert "127.0.0.1:4" in url()
@@ -274,11 +275,42 @@ def test_uploaded_waits_for_one_file(server):
             e.files("nothing.bin").uploaded()
 
 
+def test_a_flush_that_takes_too_long_says_what_is_left(server):
+    with make(server).run as e:
+        e.flush(remote=True, timeout=60)
+        e.files.save_blob(bytes(30_000_000), to="large.bin")
+        with pytest.raises(TimedOutError, match="to go"):
+            e.flush(remote=True, timeout=0)
+
+
+def test_the_end_shows_what_it_waits_for_on_a_terminal(tmp_path):
+    for option, shown in (("None", True), ("False", False)):
+        ours, theirs = pty.openpty()
+        code = f"""import ml_dash
+ml_dash.Experiment("a", "p", remote={NOWHERE!r}, api_key="t", progress={option},
+                   remote_timeout=1.5).run.start().run.complete()"""
+        environment = {key: os.environ[key] for key in os.environ if key != "ML_DASH_PROGRESS"}
+        process = subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=environment)
+        os.close(theirs)
+        said = ""
+        try:
+            while piece := os.read(ours, 4096):
+                said += piece.decode()
+        except OSError:  # all of the other side is closed
+            pass
+        os.close(ours)
+        assert process.wait(60) == 0
+        assert ("to be sent" in said) is shown
+        assert "ml-dash sync" in said
+
+
 def test_a_failure_and_its_reason_arrive(server):
     with pytest.raises(ValueError), make(server).run:
         raise ValueError("no such layer")
     remote = server.experiment("run")
     assert remote["status"] == "FAILED"
+    reasons = [line.get("error") for line in server.lines(remote, "records")]
+    assert "ValueError: no such layer" in reasons
 
 
 @ignore_away
@@ -358,12 +390,15 @@ def test_fork(server):
                 with make(server, "own").run as own:  # a run of its own has a thread of its own
                     own.metrics("m").append(value=7)
                 e.run.complete()
+                with make(server).run as again:  # the parent's folder, opened here
+                    again.metrics("m").append(value=4)
+                    again.flush(remote=True, timeout=60)
                 code = 0
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         e.metrics("m").append(value=3)
-    assert points(server) == [1, 2, 3]
+    assert points(server) == [1, 2, 3, 4]
     assert points(server, "own") == [7]
     assert [f["filename"] for f in server.files(server.experiment("run"))] == ["child.txt"]
 
@@ -392,6 +427,10 @@ def test_a_second_start_after_a_refusal_tries_anew(server):
     with pytest.warns(RemoteWarning), make(server).run as e:
         with pytest.raises(AuthenticationError):
             e.flush(remote=True, timeout=60)
+        again = make(server, remote_timeout=0)  # while the refused one is still open
+        again.run.start()
+        assert again._uplink._sender is not e._uplink._sender
+        again.run.complete()
     server.token = token
     with make(server).run as e:
         e.metrics("m").append(value=1)
