@@ -284,6 +284,10 @@ enum mld_error dir_part_finish(struct blob_part *base)
         if (error == MLD_OK)
             error = check_alive(u);
     }
+    if (error == MLD_OK && part->superseded) {
+        wait_for_place(part, true); /* its successor may be moving the very same bytes */
+        error = check_alive(u);
+    }
     if (error == MLD_OK && !is_there(u, base->number, &base->digest)) {
         if (part->mode == DIR_PLACE && !part->superseded)
             error = count_part(part);
