@@ -62,6 +62,21 @@ const struct json_node *json_root(const struct json_doc *doc);
  * duplicate wins. */
 const struct json_node *json_get(const struct json_doc *doc, const struct json_node *object,
                                  const char *key);
+/* The same for one object of which many members are asked for: their keys are gone through once.
+ * Borrows doc and object; needs no freeing. */
+#define JSON_INDEX_MEMBERS \
+    48 /* an object with more, or with an escaped key, is searched as above */
+struct json_index {
+    const struct json_doc *doc;
+    const struct json_node *object;
+    bool usable;
+    uint8_t heads[64]; /* by a hash of the key: 1 + a place in `keys`, the last of its members */
+    uint8_t earlier[JSON_INDEX_MEMBERS];
+    uint32_t keys[JSON_INDEX_MEMBERS]; /* node indices */
+};
+void json_index_init(struct json_index *index, const struct json_doc *doc,
+                     const struct json_node *object);
+const struct json_node *json_index_get(const struct json_index *index, const char *key);
 /* Walks an array's elements or an object's keys (value = json_value_of(key)): start with NULL; NULL
  * at the end. Goes through duplicate keys too. */
 const struct json_node *json_next(const struct json_doc *doc, const struct json_node *parent,

@@ -224,6 +224,49 @@ const struct json_node *json_get(const struct json_doc *doc, const struct json_n
     return find_member(doc, object, &name);
 }
 
+static unsigned key_hash(const char *key, size_t len)
+{
+    if (len == 0)
+        return 0;
+    return ((unsigned)len * 5 + (unsigned char)key[0] + (unsigned char)key[len - 1] * 3) % 64;
+}
+
+void json_index_init(struct json_index *index, const struct json_doc *doc,
+                     const struct json_node *object)
+{
+    const struct json_node *key = NULL;
+
+    index->doc = doc;
+    index->object = object;
+    index->usable = false;
+    memset(index->heads, 0, sizeof index->heads);
+    if (!is_type(object, JSON_OBJECT))
+        return;
+    for (uint8_t i = 0; (key = json_next(doc, object, key)) != NULL; i++) {
+        if (key->escaped || i == JSON_INDEX_MEMBERS)
+            return;
+        uint8_t *head = &index->heads[key_hash(doc->text + key->start, key->len)];
+        index->keys[i] = index_of(doc, key);
+        index->earlier[i] = *head;
+        *head = i + 1;
+    }
+    index->usable = true;
+}
+
+const struct json_node *json_index_get(const struct json_index *index, const char *key)
+{
+    size_t len = strlen(key);
+
+    if (!index->usable)
+        return json_get(index->doc, index->object, key);
+    for (unsigned i = index->heads[key_hash(key, len)]; i != 0; i = index->earlier[i - 1]) {
+        const struct json_node *member = &index->doc->nodes[index->keys[i - 1]];
+        if (member->len == len && memcmp(index->doc->text + member->start, key, len) == 0)
+            return member + 1;
+    }
+    return NULL;
+}
+
 bool json_equals(const struct json_doc *doc, const struct json_node *string, const char *text)
 {
     if (!is_type(string, JSON_STRING))

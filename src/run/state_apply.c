@@ -10,7 +10,7 @@
 struct applying {
     struct state *s;
     const struct json_doc *doc;
-    const struct json_node *root;
+    struct json_index members;
     struct record_origin *origin;
     state_stamp stamp;
     enum mld_error error;
@@ -24,13 +24,13 @@ static void fail(struct applying *a, enum mld_error code, const char *key, const
 
 static const struct json_node *member(const struct applying *a, const char *key)
 {
-    const struct json_node *node = json_get(a->doc, a->root, key);
+    const struct json_node *node = json_index_get(&a->members, key);
     return node != NULL && node->type == JSON_NULL ? NULL : node;
 }
 
 static bool has(const struct applying *a, const char *key)
 {
-    return json_get(a->doc, a->root, key) != NULL;
+    return json_index_get(&a->members, key) != NULL;
 }
 
 static const char *decode(struct applying *a, const struct json_node *node, bool intern)
@@ -565,11 +565,12 @@ static const struct {
 enum mld_error state_apply(struct state *s, const struct json_doc *doc,
                            struct record_origin *origin)
 {
-    struct applying a = {.s = s, .doc = doc, .root = json_root(doc), .origin = origin};
-    const struct json_node *type = json_get(doc, a.root, "type");
+    struct applying a = {.s = s, .doc = doc, .origin = origin};
     int64_t clock;
+    json_index_init(&a.members, doc, json_root(doc));
+    const struct json_node *type = json_index_get(&a.members, "type");
     if (type == NULL || type->type != JSON_STRING ||
-        !json_int64(doc, json_get(doc, a.root, "clock"), &clock) || clock < 0 ||
+        !json_int64(doc, json_index_get(&a.members, "clock"), &clock) || clock < 0 ||
         clock > INT64_MAX >> 10)
         return error_set(MLD_EDAMAGED, "record without type or clock");
     a.stamp = state_stamp_of(clock, origin->slot);

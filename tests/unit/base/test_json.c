@@ -664,10 +664,46 @@ static void nonfinite_is_found_only_below_the_node(void **state)
     sample_free(&s);
 }
 
+static void index_finds_what_get_finds(void **state)
+{
+    (void)state;
+    struct json_doc doc;
+    struct json_index index;
+    struct buf text;
+    char key[16];
+
+    json_doc_init(&doc);
+    buf_init(&text, 1 << 20);
+    const int sizes[] = {0, 1, 18, JSON_INDEX_MEMBERS, JSON_INDEX_MEMBERS + 1, 300};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        for (int with_escape = 0; with_escape < 2; with_escape++) {
+            buf_clear(&text);
+            buf_puts(&text, with_escape ? "{\"a\\u0062\":-1" : "{\"ab\":-1");
+            for (int i = 1; i < sizes[k]; i++) /* each key twice: the later one counts */
+                buf_printf(&text, ",\"k%d\":%d", i / 2 * 7, i);
+            buf_puts(&text, "}");
+            assert_int_equal(json_parse(&doc, text.data, text.len), MLD_OK);
+            json_index_init(&index, &doc, json_root(&doc));
+            for (int i = 0; i < 2 * sizes[k] + 2; i++) {
+                snprintf(key, sizeof key, "k%d", i);
+                assert_ptr_equal(json_index_get(&index, key), json_get(&doc, json_root(&doc), key));
+            }
+            assert_non_null(json_index_get(&index, "ab"));
+            assert_null(json_index_get(&index, ""));
+        }
+    }
+    assert_int_equal(json_parse(&doc, "[1]", 3), MLD_OK);
+    json_index_init(&index, &doc, json_root(&doc));
+    assert_null(json_index_get(&index, "k0"));
+    buf_free(&text);
+    json_doc_free(&doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(record_is_read),
+        cmocka_unit_test(index_finds_what_get_finds),
         cmocka_unit_test(walk_visits_every_child),
         cmocka_unit_test(raw_text_of_each_kind),
         cmocka_unit_test(valid_texts_are_accepted),
