@@ -48,6 +48,8 @@ bool engine_take_other_id(struct sync_file *file)
     return true;
 }
 
+#define FULL_MAX 32 /* files that had no room: then all others wait for the next round, too */
+
 /* Files of one round of asking. */
 struct group {
     struct sync_file *files[REMOTE_MAX_FILES];
@@ -113,11 +115,19 @@ static void parcel_begin(struct parcel *p)
     p->n = 0;
 }
 
-/* Puts files that were not settled back, in order. */
+/* Puts a file that was not settled back. When the folder begins anew its record comes again. */
+static void return_file(struct engine *e, struct sync_file *file)
+{
+    if (e->diverging)
+        sync_file_free(file);
+    else
+        sync_folder_put_back(e->folder, file);
+}
+
 static void return_files(struct engine *e, struct sync_file **files, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        sync_folder_put_back(e->folder, files[i]);
+        return_file(e, files[i]);
 }
 
 /* Its own id, or the one that it took instead, is another file's: it asks again under the next. */
@@ -153,6 +163,23 @@ static void settle_small(struct engine *e, struct sync_file *file, enum remote_s
     sync_file_free(file);
 }
 
+/* What the server refuses whole: less at once, then each file by itself. One that was by itself will
+ * never be there. */
+static void settle_refused(struct engine *e, struct parcel *p, enum mld_error error)
+{
+    char reason[512];
+    if (p->n == 1) {
+        snprintf(reason, sizeof reason, "%s", mld_error_message());
+        engine_file_failed(e, p->files[0], reason);
+        sync_file_free(p->files[0]);
+        return;
+    }
+    bool alone = error == MLD_EINVALID || !engine_send_less(e);
+    for (size_t i = 0; i < p->n; i++)
+        p->files[i]->alone = alone;
+    return_files(e, p->files, p->n);
+}
+
 static enum mld_error send_parcel(struct engine *e, struct parcel *p)
 {
     enum remote_state states[REMOTE_MAX_FILES];
@@ -163,21 +190,24 @@ static enum mld_error send_parcel(struct engine *e, struct parcel *p)
     enum mld_error error = buf_check(&p->header, "a request");
     if (error == MLD_OK)
         error = remote_files_small(&e->remote, &p->header, p->files, p->n, states);
-    if (error != MLD_OK)
+    bool refused = error == MLD_EINVALID || error == MLD_ETOOLARGE;
+    if (refused)
+        settle_refused(e, p, error);
+    else if (error != MLD_OK)
         return_files(e, p->files, p->n);
     for (size_t i = 0; error == MLD_OK && i < p->n; i++)
         settle_small(e, p->files[i], states[i]);
     parcel_begin(p);
     engine_report(e);
-    return error;
+    return refused ? MLD_OK : error;
 }
 
 static enum mld_error add_small(struct engine *e, struct parcel *p, struct sync_file *file)
 {
     size_t before = p->bytes.len;
     enum mld_error error = MLD_OK;
-    if (p->n == REMOTE_MAX_FILES ||
-        p->bytes.len + p->header.len + file->size_bytes + 4096 > REMOTE_MAX_BODY_BYTES)
+    if (p->n == REMOTE_MAX_FILES || file->alone || (p->n > 0 && p->files[0]->alone) ||
+        p->bytes.len + p->header.len + file->size_bytes + 4096 > e->body_bytes)
         error = send_parcel(e, p);
     if (error != MLD_OK) {
         sync_folder_put_back(e->folder, file);
@@ -233,7 +263,7 @@ static enum mld_error send_large(struct engine *e, struct sync_file *file)
         engine_file_failed(e, file, reason);
         break;
     default:
-        sync_folder_put_back(e->folder, file);
+        return_file(e, file);
         return error;
     }
     sync_file_free(file);
@@ -263,16 +293,17 @@ static enum mld_error settle_group(struct engine *e, struct group *g)
 {
     struct parcel *p = calloc(1, sizeof *p);
     enum mld_error error = p == NULL ? error_set(MLD_ENOMEM, "no memory to send files") : MLD_OK;
-    size_t i = 0;
+    size_t i = 0, full = 0;
     if (p != NULL) {
         buf_init(&p->header, 2 * REMOTE_MAX_BODY_BYTES);
         buf_init(&p->bytes, REMOTE_MAX_BODY_BYTES + REMOTE_SMALL_BYTES + 1);
         parcel_begin(p);
     }
-    for (; i < g->n && (error == MLD_OK || error == MLD_ENOSPACE); i++) {
+    for (; i < g->n && (error == MLD_OK || error == MLD_ENOSPACE) && full < FULL_MAX; i++) {
         enum mld_error own = settle(e, p, g->files[i], g->states[i]);
         /* What has no room waits; others may be small enough. */
         error = own == MLD_OK ? error : own;
+        full += own == MLD_ENOSPACE;
     }
     return_files(e, g->files + i, g->n - i);
     if (p != NULL && (error == MLD_OK || error == MLD_ENOSPACE)) {

@@ -262,6 +262,8 @@ static enum mld_error code_of(long status)
         return MLD_ETOOLARGE;
     case 422:
         return MLD_ECHECKSUM;
+    case 408: /* of proxies, as the next */
+    case 425:
     case 429:
         return MLD_EUNAVAILABLE;
     case 507:

@@ -105,6 +105,8 @@ class Reference:
         self.lock = threading.RLock()
         self.members = {"ada"}
         self.experiments: dict[str, Stored] = {}
+        self.made = 0
+        self.registered: dict[tuple[str, ...], str] = {}  # place, or what a copy differs from
         self.requests: list[Request] = []
         self.violations: list[str] = []
         self.full: set[str] = set()  # there is no room for these files
@@ -237,31 +239,33 @@ class Reference:
         if namespace not in self.members:
             raise Refused(404, "not_found")
         asked = json.loads(body)
-        name = asked["name"]
-        for number in range(1, 100):
-            if number > 1:
-                name = f"{asked['name']} (copy {number})"
-            place = (namespace, asked["project"], asked["folder"], name)
-            found = [(k, e) for k, e in self.experiments.items() if e.place == place]
-            if asked.get("diverged") and (
-                number == 1 or (found and found[0][1].run != asked["run"])
-            ):
-                continue
-            if not found:
-                self.experiments[f"x{len(self.experiments) + 1}"] = Stored(place, asked["run"])
-                continue_with = f"x{len(self.experiments)}"
-            else:
-                continue_with = found[0][0]
-            return {
-                "id": continue_with,
-                "project_id": "p1",
-                "namespace": namespace,
-                "project": place[1],
-                "folder": place[2],
-                "name": name,
-                "created": not found,
-            }
-        raise AssertionError("too many copies")
+        known = [e.place for e in self.experiments.values()]
+        place = (namespace, asked["project"], asked["folder"], asked["name"])
+        key: tuple[str, ...] = place
+        if asked.get("diverged"):
+            # The copy of a run that differs from an experiment: that at the place unless told.
+            key = (asked.get("from") or self.registered[place], asked["run"])
+            number = 2
+            while (*place[:3], f"{asked['name']} (copy {number})") in known:
+                number += 1
+            place = (*place[:3], f"{asked['name']} (copy {number})")
+        elif "from" in asked:
+            self._breach("from, without diverged")
+        found = self.registered.get(key)
+        if found not in self.experiments:
+            self.made += 1
+            found = self.registered[key] = f"x{self.made}"
+            self.experiments[found] = Stored(place, asked["run"])
+        stored = self.experiments[found]
+        return {
+            "id": found,
+            "project_id": "p1",
+            "namespace": namespace,
+            "project": place[1],
+            "folder": place[2],
+            "name": stored.place[3],
+            "created": place not in known,
+        }
 
     def _heads(self, body: bytes, name: str) -> dict:
         stored, asked = self._experiment(name), json.loads(body)["streams"]
