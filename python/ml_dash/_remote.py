@@ -263,9 +263,8 @@ class Uplink:
             self._last = sender.sync.status()
             failures = sender.named_failures()
             release(sender)
-            if arrived and self._last["filesFailed"]:
-                why = failures
-            self._say(label, arrived, why or self._last["message"])
+            reasons = (why or self._last["message"], failures)
+            self._say(label, arrived, "; ".join(filter(None, reasons)))
             sender.warn(4)
 
     def _say(self, label: str, arrived: bool, why: str) -> None:

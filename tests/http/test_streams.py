@@ -154,9 +154,6 @@ def test_the_largest_append_that_does_not_compress(api, count):
         assert api.request("GET", f"{path}/{i:032x}")[2] == first[i] + second[i]
     listed = api.call("GET", f"{path}?limit=1")["streams"]
     assert listed[0]["file"] == names[0]
-    both = [a + b for a, b in zip(first, second)]
-    body, _ = full_append(["x"] * count, both, LIMIT + 1, 3)
-    assert api.refused("POST", path, body)[:2] == (413, "too_large")
 
 
 def test_cursors_are_checked(api):
