@@ -22,8 +22,8 @@
 static_assert(ZPACK_BOUND(LANE_MAX_REQUEST_BYTES) + LANE_MAX_STREAMS * ENTRY_MAX_BYTES + 64 <=
                   META_MAX_BODY_BYTES,
               "an append must fit a document");
-static_assert(ENTRY_MAX_BYTES >= ID_RANDOM_LEN + SHA256_STATE_TEXT_MAX + ID_RANDOM_LEN + 20 +
-                                     3 * 10 + 7 + 4 + 30,
+static_assert(ENTRY_MAX_BYTES >=
+                  ID_RANDOM_LEN + SHA256_STATE_TEXT_MAX + ID_RANDOM_LEN + 20 + 3 * 10 + 7 + 4 + 30,
               "id, state, writer, offset, three counts, kind, slot, and what is between them");
 
 enum mld_error lanes_open(struct lanes **out, struct meta *meta, struct blob *blob,

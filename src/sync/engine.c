@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "sync/credentials.h"
+#include "sync/pack.h"
 
 #define PAUSE_FIRST_MS 500
 #define PAUSE_MAX_MS 30000
@@ -51,6 +52,7 @@ static enum mld_error set_up(struct engine *e, const char *directory,
     if (error != MLD_OK)
         return error;
     e->server = (struct http_server){.url = e->url, .token = e->token, .stop = &e->stop};
+    e->remote.pack = pack_is_worth(e->url);
     e->body_bytes = REMOTE_MAX_BODY_BYTES;
     e->interval_ms = o->interval_ms == 0 ? ENGINE_INTERVAL_MS : o->interval_ms;
     e->part_threads = o->part_threads == 0 ? 2 : o->part_threads;

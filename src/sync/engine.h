@@ -25,8 +25,8 @@ struct engine {
      * another one beside that. */
     unsigned copies;
     char from[REMOTE_ID_MAX];
-    bool diverging; /* just found: the round begins anew */
-    bool looked;    /* for what other tools wrote */
+    bool diverging;    /* just found: the round begins anew */
+    bool looked;       /* for what other tools wrote */
     size_t body_bytes; /* of lines or small files in one request */
     uint64_t interval_ms;
     unsigned part_threads;

@@ -163,8 +163,8 @@ static void settle_small(struct engine *e, struct sync_file *file, enum remote_s
     sync_file_free(file);
 }
 
-/* What the server refuses whole: less at once, then each file by itself. One that was by itself will
- * never be there. */
+/* What the server refuses whole: less at once, then each file by itself. One that was by itself
+ * will never be there. */
 static void settle_refused(struct engine *e, struct parcel *p, enum mld_error error)
 {
     char reason[512];

@@ -1,5 +1,5 @@
-/* engine_status.c: what others may look at: the numbers, which files are there, and which will never
- * be, with their reasons. */
+/* engine_status.c: what others may look at: the numbers, which files are there, and which will
+ * never be, with their reasons. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

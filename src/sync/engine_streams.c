@@ -44,8 +44,8 @@ static enum mld_error diverge(struct engine *e, const struct sync_stream *s)
     char line[256];
     if (e->copies == ENGINE_MAX_COPIES)
         return error_set(MLD_EDAMAGED,
-                         "%s differs from what the server has of it, also in all %u copies", s->file,
-                         e->copies);
+                         "%s differs from what the server has of it, also in all %u copies",
+                         s->file, e->copies);
     snprintf(line, sizeof line,
              "%.100s differs from what the server has: the folder was copied and both copies "
              "were resumed; this one is sent as another experiment",

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "sync/pack.h"
 
 #define PATH_MAX_BYTES 4096
 
@@ -226,14 +227,22 @@ enum mld_error remote_stream_hash(struct remote *r, const char *stream, uint64_t
 enum mld_error remote_append(struct remote *r, const struct buf *body)
 {
     struct call c;
+    struct buf packed;
     call_init(&c);
+    buf_init(&packed, 2 * REMOTE_MAX_BODY_BYTES);
     experiment_path(&c, r, "/streams");
     struct http_request request = {.method = "POST",
                                    .path = buf_text(&c.path),
                                    .body = body->data,
                                    .body_len = body->len,
                                    .content_type = "application/octet-stream"};
+    if (r->pack && pack_body(&packed, body)) {
+        request.body = packed.data;
+        request.body_len = packed.len;
+        request.header = "Content-Encoding: zstd";
+    }
     enum mld_error error = perform(r, &c, &request, "sending lines");
+    buf_free(&packed);
     call_free(&c);
     return error;
 }

@@ -17,6 +17,7 @@ struct remote {
     char experiment[REMOTE_ID_MAX]; /* "" before remote_register */
     uint64_t requests;
     int64_t retry_after_s; /* of the last answer; -1: not said */
+    bool pack;             /* lines go packed (pack.h) */
     bool worked; /* it has answered once: another's certificate or a redirect since will pass */
 };
 

@@ -140,7 +140,8 @@ static void wait_for_turn(struct mld_sync *s, enum mld_error error, unsigned fai
     pthread_mutex_unlock(&e->lock);
 }
 
-/* Of failures in a row the first of each kind is said: "cannot be reached", then "not logged in". */
+/* Of failures in a row the first of each kind is said: "cannot be reached", then "not logged in".
+ */
 static void *sync_main(void *payload)
 {
     struct mld_sync *s = payload;

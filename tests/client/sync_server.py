@@ -6,6 +6,7 @@ moment, and it counts: `requests` is every request, `violations` every breach of
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import re
@@ -24,6 +25,15 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def unpack(body: bytes) -> bytes:
+    """A zstd frame's bytes, by the library that the command has, too."""
+    zstd = ctypes.CDLL("libzstd.so.1")
+    zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(MAX_BODY)
+    size = zstd.ZSTD_decompress(out, ctypes.c_size_t(len(out)), body, ctypes.c_size_t(len(body)))
+    return out.raw[:size]
 
 
 @dataclass
@@ -111,6 +121,8 @@ class Reference:
         self.violations: list[str] = []
         self.full: set[str] = set()  # there is no room for these files
         self.fault: Callable[[Request], Fault | None] = lambda request: None
+        self.refuse: Callable[[Request, bytes], Fault | None] = lambda request, body: None
+        self.packed = 0  # bodies that came as zstd
         self.hook: Callable[[Request], None] = lambda request: None
         self.sockets: set[socket.socket] = set()
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -150,6 +162,8 @@ class Reference:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         size = int(handler.headers.get("Content-Length", 0))
+        if handler.path.startswith("http://"):  # as to a proxy
+            handler.path = "/" + handler.path.split("/", 3)[3]
         with self.lock:
             request = Request(len(self.requests) + 1, handler.command, handler.path, size)
             self.requests.append(request)
@@ -162,6 +176,10 @@ class Reference:
             return
         body = handler.rfile.read(size)
         self.hook(request)
+        if handler.headers.get("Content-Encoding") == "zstd":
+            self.packed += 1
+            body = unpack(body)
+        fault = self.refuse(request, body) or fault
         if fault.status:
             status, answer = fault.status, {"error": fault.code, "message": "told to fail"}
         else:
