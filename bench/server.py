@@ -357,7 +357,10 @@ while True:
 n = int(os.environ.get("WORK", n))
 blob = bytes(4096)
 times = np.empty(steps)
-with ml_dash.Experiment("train", project="bench", local_path=root, progress=False, **remote).run as e:
+experiment = ml_dash.Experiment(
+    "train", project="bench", local_path=root, progress=False, **remote
+)
+with experiment.run as e:
     metrics = [e.metrics(f"m{k}") for k in range(5)]
     for i in range(steps):
         start = time.perf_counter()

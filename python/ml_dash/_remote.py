@@ -128,7 +128,6 @@ class Sender:
         kind = RemoteUnavailable if status["error"] == _AWAY else TimedOutError
         raise kind(f"not everything is at {self.url} yet: {left(status)} to go{why}")
 
-
     def named_failures(self) -> str:
         """What cannot be sent, and why: the first few of them; "" when there are none."""
         count = self.sync.status()["filesFailed"]

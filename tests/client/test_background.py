@@ -1,4 +1,4 @@
-"""The thread of a live run against a server that refuses, changes its mind, or is not the server."""
+"""The thread of a live run against a server that refuses, changes its mind, or is another."""
 
 from __future__ import annotations
 
