@@ -108,6 +108,7 @@ def test_a_proxy_that_takes_less_gets_less(server):
     check_is_there(server.only(), Path(e.directory))
 
 
+@pytest.mark.filterwarnings("ignore::ml_dash.RemoteWarning")
 def test_one_file_that_is_refused_among_many(server, capfd):
     with make(server, remote_timeout=0).run as e:
         e.flush(remote=True, timeout=60)
@@ -222,6 +223,30 @@ def test_a_child_outlives_the_parent(sync, server):
     ]
     assert sorted(values) == [1, 2, 3]
     assert len(server.only().files) == 1
+
+
+def test_programs_started_meanwhile_do_not_hold_the_connection(server):
+    with make(server).run as e:
+        e.flush(remote=True, timeout=60)
+        open_here = {os.readlink(f"/proc/self/fd/{fd}") for fd in connections(server)}
+        assert open_here
+        command = ["sh", "-c", "for fd in /proc/self/fd/*; do readlink $fd; done"]
+        out = subprocess.run(command, close_fds=False, capture_output=True, text=True).stdout
+        assert "/" in out and not open_here & set(out.split())
+
+
+def connections(server) -> list[int]:
+    """This process's ends of connections to the server."""
+    port = int(server.url.rsplit(":", 1)[1])
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(name))) as s:
+                if s.getpeername()[1] == port:
+                    found.append(int(name))
+        except (OSError, TypeError, IndexError):
+            pass
+    return found
 
 
 def test_a_proxy_of_the_environment(sync, server, start):
