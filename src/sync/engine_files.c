@@ -163,21 +163,20 @@ static void settle_small(struct engine *e, struct sync_file *file, enum remote_s
     sync_file_free(file);
 }
 
-/* What the server refuses whole: less at once, then each file by itself. One that was by itself
- * will never be there. */
-static void settle_refused(struct engine *e, struct parcel *p, enum mld_error error)
+/* What the server refuses whole: each file by itself, unless `alone` is not needed yet. One that
+ * was by itself will never be there. */
+static void settle_refused(struct engine *e, struct sync_file **files, size_t n, bool alone)
 {
     char reason[512];
-    if (p->n == 1) {
+    if (n == 1) {
         snprintf(reason, sizeof reason, "%s", mld_error_message());
-        engine_file_failed(e, p->files[0], reason);
-        sync_file_free(p->files[0]);
+        engine_file_failed(e, files[0], reason);
+        sync_file_free(files[0]);
         return;
     }
-    bool alone = error == MLD_EINVALID || !engine_send_less(e);
-    for (size_t i = 0; i < p->n; i++)
-        p->files[i]->alone = alone;
-    return_files(e, p->files, p->n);
+    for (size_t i = 0; i < n; i++)
+        files[i]->alone = alone;
+    return_files(e, files, n);
 }
 
 static enum mld_error send_parcel(struct engine *e, struct parcel *p)
@@ -192,7 +191,8 @@ static enum mld_error send_parcel(struct engine *e, struct parcel *p)
         error = remote_files_small(&e->remote, &p->header, p->files, p->n, states);
     bool refused = error == MLD_EINVALID || error == MLD_ETOOLARGE;
     if (refused)
-        settle_refused(e, p, error);
+        settle_refused(e, p->files, p->n,
+                       error == MLD_EINVALID || (p->n > 1 && !engine_send_less(e)));
     else if (error != MLD_OK)
         return_files(e, p->files, p->n);
     for (size_t i = 0; error == MLD_OK && i < p->n; i++)
@@ -320,25 +320,40 @@ static enum mld_error settle_group(struct engine *e, struct group *g)
     return error;
 }
 
+/* Takes files to ask for, at most `left` of them. One that is asked for alone ends the group. */
+static void take_group(struct engine *e, struct group *g, size_t left)
+{
+    bool alone = false;
+    g->n = 0;
+    while (g->n < REMOTE_MAX_FILES && g->n < left && !alone &&
+           (g->files[g->n] = sync_folder_take(e->folder)) != NULL)
+        alone = g->files[g->n++]->alone;
+}
+
+static enum mld_error send_group(struct engine *e, struct group *g)
+{
+    enum mld_error error = remote_files_status(&e->remote, g->files, g->n, g->states);
+    if (error == MLD_OK)
+        return settle_group(e, g);
+    if (error == MLD_EINVALID || error == MLD_ETOOLARGE) {
+        settle_refused(e, g->files, g->n, true);
+        return MLD_OK;
+    }
+    return_files(e, g->files, g->n);
+    return error;
+}
+
 enum mld_error engine_send_files(struct engine *e)
 {
     struct group *g = calloc(1, sizeof *g);
     size_t left = e->folder->n_pending;
     enum mld_error error = g == NULL ? error_set(MLD_ENOMEM, "no memory to send files") : MLD_OK;
     while (error == MLD_OK && left > 0) {
-        g->n = 0;
-        while (g->n < REMOTE_MAX_FILES && left > 0 &&
-               (g->files[g->n] = sync_folder_take(e->folder)) != NULL) {
-            g->n++;
-            left--;
-        }
+        take_group(e, g, left);
+        left -= g->n;
         if (g->n == 0)
             break;
-        error = remote_files_status(&e->remote, g->files, g->n, g->states);
-        if (error == MLD_OK)
-            error = settle_group(e, g);
-        else
-            return_files(e, g->files, g->n);
+        error = send_group(e, g);
         if (error == MLD_OK && atomic_load(&e->stop))
             error = error_set(MLD_EINTERRUPTED, "syncing was stopped");
     }

@@ -109,22 +109,20 @@ def test_a_proxy_that_takes_less_gets_less(server):
 
 
 @pytest.mark.filterwarnings("ignore::ml_dash.RemoteWarning")
-def test_one_file_that_is_refused_among_many(server, capfd):
+@pytest.mark.parametrize("what", ["/small", "/status"])
+def test_one_file_that_is_refused_among_many(server, capfd, what):
     with make(server, remote_timeout=0).run as e:
         e.flush(remote=True, timeout=60)
-        bad = None
-
-        def refuse(request, body):
-            is_in = request.path.endswith("/small") and bad and bad["id"].encode() in body
-            return Fault(status=400, code="name") if is_in else None
-
-        server.refuse = refuse
-        for i in range(50):
-            saved = e.files.save_text(str(i), to=f"{i}.txt")
-            bad = saved if i == 20 else bad
+        ids = [e.files.save_text(str(i), to=f"{i}.txt")["id"] for i in range(50)]
+        bad = f'"{ids[20]}"'.encode()
+        server.refuse = lambda r, body: (
+            Fault(status=400, code="name") if r.path.endswith(what) and bad in body else None
+        )
+        e.metrics("m").append(value=1)
         with pytest.raises(NotSentError, match="20.txt.*400"):
             e.flush(remote=True, timeout=60)
-        assert len(server.only().files) == 49
+        assert set(server.only().files) == set(ids) - {ids[20]}
+        assert len(server.only().lines_of("metrics/m/data.jsonl")) == 1
         assert e.remote_status["filesFailed"] == 1
     assert "20.txt" in capfd.readouterr().err
 
