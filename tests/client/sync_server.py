@@ -175,6 +175,9 @@ class Reference:
             handler.connection.shutdown(socket.SHUT_RDWR)
             return
         body = handler.rfile.read(size)
+        if len(body) < size:  # the client was killed in the middle
+            handler.close_connection = True
+            return
         self.hook(request)
         if handler.headers.get("Content-Encoding") == "zstd":
             self.packed += 1
