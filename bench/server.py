@@ -15,6 +15,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -281,6 +282,9 @@ def small_files(b):
         b.settle()
         result, report = server.sync(root / "bench/small")
         assert report["filesSent"] == count, report
+        again, report = server.sync(root / "bench/small")
+        assert report["filesSent"] == 0, report
+        result["again_seconds"] = again["seconds"]
         results.append(result)
         server.stop()
     ours = base.median(results)
@@ -318,6 +322,9 @@ def sync_points(b):
         server = Ours(b.work)
         b.settle()
         result, report = server.sync(root / "bench/points")
+        again, report = server.sync(root / "bench/points")
+        assert report["linesBytesSent"] == 0, report
+        result["again_seconds"] = again["seconds"]
         results.append(result)
         server.stop()
     ours = base.median(results)
@@ -325,7 +332,126 @@ def sync_points(b):
     return {"ours": ours, "must": ">= 200,000 points/s acknowledged"}
 
 
-CASES = [upload, small_files, sync_points]
+TRAINING = """
+import json, os, sys, time, warnings
+import numpy as np
+import ml_dash
+
+warnings.simplefilter("ignore")
+steps, root = int(sys.argv[1]), sys.argv[2]
+remote = {} if len(sys.argv) < 4 else {"remote": sys.argv[3], "remote_timeout": 0}
+rng = np.random.default_rng(0)
+a = rng.standard_normal((256, 256), dtype=np.float32)
+
+def work(n):
+    for _ in range(n):
+        np.tanh(a @ a)
+
+n = 1
+while True:
+    took = []
+    for _ in range(50):
+        start = time.perf_counter()
+        work(n)
+        took.append(time.perf_counter() - start)
+    if min(took) > 0.0018:
+        break
+    n += 1
+n = int(os.environ.get("WORK", n))
+blob = bytes(4096)
+times = np.empty(steps)
+experiment = ml_dash.Experiment(
+    "train", project="bench", local_path=root, progress=False, **remote
+)
+with experiment.run as e:
+    metrics = [e.metrics(f"m{k}") for k in range(5)]
+    cpu = time.process_time()
+    for i in range(steps):
+        start = time.perf_counter()
+        work(n)
+        for metric in metrics:
+            metric.append(value=i * 0.5, step=i)
+        if i % 20 == 0:
+            e.params.set(step=i)
+            e.files.save_blob(blob, to="state.bin")
+        times[i] = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    status = e.remote_status
+    sys.stderr = open(os.devnull, "w")  # what the end says of what is left
+times *= 1e3
+print(json.dumps({
+    "step_ms": times.mean(), "cpu_ms": cpu / steps * 1e3, "median_ms": float(np.median(times)),
+    "p99_ms": float(np.percentile(times, 99)), "work": n,
+    "acknowledged": 0 if status is None else status["linesBytesSent"],
+}))
+"""
+
+
+class Silent:
+    """Takes connections and never answers."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        self.taken = []
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        try:
+            while True:
+                self.taken.append(self.listener.accept())
+        except OSError:
+            return
+
+    def stop(self):
+        self.listener.close()
+
+
+def train(b, work, url=None, token="t"):
+    root = b.folder()
+    environment = dict(os.environ, WORK=str(work), ML_DASH_TOKEN=token)
+    # As with a GPU, the work leaves a core to others.
+    environment.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    if not work:
+        del environment["WORK"]
+    b.settle()
+    out = subprocess.run(
+        [base.OURS, "-c", TRAINING, str(500 if b.quick else 2000), root] + ([url] if url else []),
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return json.loads(out)
+
+
+def training_steps(b):
+    """A step of about 2 ms of work, five points, and each twentieth step a parameter and a save."""
+    work = train(b, 0)["work"]
+    server = Ours(b.work)
+    silent = Silent()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    r = b.alternate(
+        local=lambda: train(b, work),
+        remote=lambda: train(b, work, server.url, server.token),
+        never_answers=lambda: train(b, work, silent.url),
+        closed_port=lambda: train(b, work, closed),
+    )
+    server.stop()
+    silent.stop()
+    names = ("remote", "never_answers", "closed_port")
+    return dict(
+        r,
+        must="a step <= 1.05 x local, whatever the server does",
+        ratio={name: base.ratio(r, name, "local", "step_ms") for name in names},
+        # Of all threads; it changes less with what else the machine does.
+        cpu_ratio={name: base.ratio(r, name, "local", "cpu_ms") for name in names},
+        load=os.getloadavg()[0],
+    )
+
+
+CASES = [upload, small_files, sync_points, training_steps]
 
 
 def main():

@@ -31,9 +31,10 @@ struct mld_sync_status {
     uint64_t bytes_left;
     uint64_t lines_bytes_sent; /* of records, metrics, tracks and logs */
     uint64_t lines_bytes_left;
-    uint64_t files_failed; /* will not be sent: damaged, missing, too large; each was reported */
+    uint64_t files_failed; /* will not be sent: damaged, missing, too large, refused; each was
+                              reported. Streams that cannot go on count, too */
     uint64_t requests;
-    bool done;            /* all that is known here is there */
+    bool done;            /* all that is known here, but what failed, is there */
     bool failed;          /* it has stopped for good; `message` says why */
     enum mld_error error; /* of the last failed try; MLD_OK: the last one went well */
     char message[512];    /* its message; "" when there was none */
@@ -73,12 +74,25 @@ typedef struct mld_sync mld_sync;
 MLD_API enum mld_error mld_sync_start(mld_sync **out, const char *directory,
                                       const struct mld_sync_options *options);
 /* Returns once all that survived power loss here when it was called is acknowledged there, or after
- * `timeout_ms`: MLD_ETIMEOUT. (mld_flush the experiment first.) Any other error: what stops it. */
+ * `timeout_ms` (UINT64_MAX: never): MLD_ETIMEOUT. (mld_flush the experiment first.) MLD_EDAMAGED,
+ * with `failed` of the status not set: all else is there, but some files or streams cannot be sent;
+ * the message names one, mld_sync_get_failures all, and each further flush says so again. Any other
+ * error: what stops it. */
 MLD_API enum mld_error mld_sync_flush(mld_sync *sync, uint64_t timeout_ms);
 /* The same in two steps, for who must look around while waiting: asks once, and waits for that
  * ticket as often as one likes. Asking does not block. */
 MLD_API enum mld_error mld_sync_ask(mld_sync *sync, uint64_t *out_ticket);
 MLD_API enum mld_error mld_sync_wait(mld_sync *sync, uint64_t ticket, uint64_t timeout_ms);
+/* What cannot be sent, as found so far: the first `max` of status.files_failed, in the order in
+ * which they were found; `out_n` gets how many were written. MLD_SYNC_MAX_FAILURES are kept. Does
+ * not block. */
+#define MLD_SYNC_MAX_FAILURES 100
+struct mld_sync_failure {
+    char name[600];   /* "/models/a.bin (ID) is not sent": one line, cut when it is long */
+    char reason[512]; /* one line */
+};
+MLD_API void mld_sync_get_failures(mld_sync *sync, struct mld_sync_failure *out, size_t max,
+                                   size_t *out_n);
 /* Whether this file's bytes are acknowledged; with `timeout_ms` it waits that long. */
 MLD_API enum mld_error mld_sync_file_is_there(mld_sync *sync, const char *file_id,
                                               uint64_t timeout_ms, bool *out);

@@ -207,12 +207,49 @@ static PyObject *sync_wait(PyObject *object, PyObject *args)
     double timeout_s;
     if (handle == NULL || !PyArg_ParseTuple(args, "Kd:wait", &ticket, &timeout_s))
         return NULL;
+    struct mld_sync_status status;
     PyThreadState *thread = wait_begin(self);
     enum mld_error code = mld_sync_wait(handle, ticket, milliseconds(timeout_s));
+    mld_sync_get_status(handle, &status);
     wait_end(self, thread);
+    if (code == MLD_EDAMAGED && !status.failed)
+        code = MLD_OK; /* failures() has what did not */
     if (code != MLD_OK && code != MLD_ETIMEOUT)
         return core_raise(self->state, code);
     return PyBool_FromLong(code == MLD_OK);
+}
+
+static PyObject *failure_list(const struct mld_sync_failure *failures, size_t n)
+{
+    PyObject *list = PyList_New((Py_ssize_t)n);
+    for (size_t i = 0; list != NULL && i < n; i++) {
+        PyObject *name = convert_text(failures[i].name), *reason = convert_text(failures[i].reason);
+        PyObject *pair = name == NULL || reason == NULL ? NULL : PyTuple_Pack(2, name, reason);
+        Py_XDECREF(name);
+        Py_XDECREF(reason);
+        if (pair == NULL)
+            Py_CLEAR(list);
+        else
+            PyList_SET_ITEM(list, (Py_ssize_t)i, pair);
+    }
+    return list;
+}
+
+static PyObject *sync_failures(PyObject *object, PyObject *unused)
+{
+    struct core_sync *self = sync_of(object);
+    mld_sync *handle = sync_handle(self);
+    size_t n = 0;
+    (void)unused;
+    if (handle == NULL)
+        return NULL;
+    struct mld_sync_failure *failures = PyMem_Calloc(MLD_SYNC_MAX_FAILURES, sizeof *failures);
+    if (failures == NULL)
+        return PyErr_NoMemory();
+    mld_sync_get_failures(handle, failures, MLD_SYNC_MAX_FAILURES, &n);
+    PyObject *list = failure_list(failures, n);
+    PyMem_Free(failures);
+    return list;
 }
 
 static PyObject *sync_is_there(PyObject *object, PyObject *file_id)
@@ -319,6 +356,8 @@ static PyMethodDef sync_methods[] = {
      PyDoc_STR("status($self)\n--\n\nWhat was sent and is left, as a dict.")},
     {"problems", sync_problems, METH_NOARGS,
      PyDoc_STR("problems($self)\n--\n\nTakes the lines that are new, and how many had no place.")},
+    {"failures", sync_failures, METH_NOARGS,
+     PyDoc_STR("failures($self)\n--\n\nWhat cannot be sent: pairs of name and reason.")},
     {"stop", sync_stop, METH_NOARGS,
      PyDoc_STR("stop($self)\n--\n\nEnds the thread within two seconds. Twice is fine.")},
     {NULL, NULL, 0, NULL},

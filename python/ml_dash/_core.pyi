@@ -301,8 +301,9 @@ class Sync:
     def ask(self) -> int:
         """A ticket for wait(): all that survives power loss now."""
     def wait(self, ticket: int, timeout: float, /) -> bool:
-        """Whether all of it arrived, in `timeout` seconds; raises what stops it for good. Releases
-        the GIL, but does not look at signals: to be called for moments, again and again."""
+        """Whether all of it, but what failures() has, arrived in `timeout` seconds; raises what
+        stops it for good. Releases the GIL, but does not look at signals: to be called for moments,
+        again and again."""
     def is_there(self, file_id: str, /) -> bool:
         """Whether a file's bytes are acknowledged; raises what stops it for good."""
     def status(self) -> dict[str, Any]:
@@ -311,5 +312,7 @@ class Sync:
         name of the last failure, "MLD_EUNAVAILABLE", or None."""
     def problems(self) -> tuple[list[str], int]:
         """Takes the lines that are new, and how many more had no place (100 are kept)."""
+    def failures(self) -> list[tuple[str, str]]:
+        """The first 100 of status()["filesFailed"]: name and reason of what cannot be sent."""
     def stop(self) -> None:
         """Ends the thread within two seconds; calls under way end first. Twice is fine."""

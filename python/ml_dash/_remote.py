@@ -19,6 +19,7 @@ from .exceptions import (
     ConfigurationError,
     ExperimentError,
     MlDashError,
+    NotSentError,
     RemoteUnavailable,
     RemoteWarning,
     TimedOutError,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 PATIENCE_S = 60.0  # a server that is away for so long is not waited for
 _SLICE_S = 0.1  # Ctrl-C is noticed, and a line drawn, after each
 _AWAY = "MLD_EUNAVAILABLE"
+_NAMED = 5  # failures that one message names
 
 
 def url_of(remote: str | bool | None, dash_url: str | bool | None) -> str | bool | None:
@@ -126,6 +128,21 @@ class Sender:
         kind = RemoteUnavailable if status["error"] == _AWAY else TimedOutError
         raise kind(f"not everything is at {self.url} yet: {left(status)} to go{why}")
 
+    def named_failures(self) -> str:
+        """What cannot be sent, and why: the first few of them; "" when there are none."""
+        count = self.sync.status()["filesFailed"]
+        lines = [f"{name}: {reason}" for name, reason in self.sync.failures()[:_NAMED]]
+        if count > len(lines):
+            lines.append(f"and {count - len(lines)} more")
+        return "; ".join(lines)
+
+    def check_failures(self) -> None:
+        """Raises when something cannot be sent."""
+        named = self.named_failures()
+        if named:
+            message = f"not everything can be sent to {self.url}: {named}"
+            raise NotSentError(message, self.sync.failures())
+
 
 class _Patience:
     """How long a wait goes on: to its timeout; and not with a server that is away for a minute."""
@@ -216,6 +233,7 @@ class Uplink:
             raise ExperimentError(f"the run has ended: {self._command()} sends what is left")
         if not self._sender.wait(timeout):
             self._sender.fail()
+        self._sender.check_failures()
 
     def has(self, file_id: str, timeout: float | None) -> bool:
         """See Experiment.uploaded."""
@@ -242,8 +260,10 @@ class Uplink:
             if line is not None:
                 line.clear()
             self._last = sender.sync.status()
+            failures = sender.named_failures()
             release(sender)
-            self._say(label, arrived, why or self._last["message"])
+            reasons = (why or self._last["message"], failures)
+            self._say(label, arrived, "; ".join(filter(None, reasons)))
             sender.warn(4)
 
     def _say(self, label: str, arrived: bool, why: str) -> None:

@@ -114,6 +114,18 @@ class DamagedError(StorageError):
     """Data of the run folder that cannot be read."""
 
 
+class NotSentError(StorageError):
+    """flush(remote=True): all else is at the server, but some files cannot be sent: damaged,
+    missing, or refused there. `failures` has up to 100 pairs of name and reason."""
+
+    def __init__(self, message: str, failures: list[tuple[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.failures = failures or []
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (str(self), self.failures)
+
+
 class SourceChangedError(StorageError):
     """A file was written to while it was being saved."""
 

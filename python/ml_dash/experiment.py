@@ -300,7 +300,8 @@ class Experiment:
 
         remote: and once the server has it, too. Raises TimedOutError after `timeout` seconds, which
             says what is left; RemoteUnavailable, which is a TimeoutError, too, when it is because
-            the server is away, or has been for a minute with no timeout; and AuthenticationError
+            the server is away, or has been for a minute with no timeout; NotSentError when all else
+            is there but some files cannot be sent, as does each later one; and AuthenticationError
             and the like when it will not take it.
         """
         self._core.flush()

@@ -51,7 +51,7 @@ static enum mld_error check_doc(const struct meta_write *w)
         return error;
     if ((doc->text == NULL && doc->text_len > 0) || (doc->data == NULL && doc->data_len > 0))
         return error_set(MLD_EINVALID, "document '%.100s' has a length without bytes", doc->id);
-    if (doc->text_len > META_MAX_BODY_BYTES || doc->data_len > META_MAX_BODY_BYTES)
+    if (doc->text_len > META_MAX_BODY_BYTES || doc->data_len > META_MAX_BODY_BYTES - doc->text_len)
         return error_set(MLD_EINVALID, "document '%.100s' is larger than %u bytes", doc->id,
                          META_MAX_BODY_BYTES);
     return check_tokens(doc);

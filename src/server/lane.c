@@ -3,6 +3,7 @@
  * server was first, the insertion fails, what it wrote is read, and all begins again. */
 #include "server/lane.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,16 @@
 #include "server/zpack.h"
 
 #define SEEN_EVERY_MS 60000
+#define ENTRY_MAX_BYTES 352 /* of a stream in a batch's text, without its file's name */
+
+/* Every append that a request of docs/protocol.md can carry is one document: its bytes and names
+ * are in the request, and the rest has bounds. */
+static_assert(ZPACK_BOUND(LANE_MAX_REQUEST_BYTES) + LANE_MAX_STREAMS * ENTRY_MAX_BYTES + 64 <=
+                  META_MAX_BODY_BYTES,
+              "an append must fit a document");
+static_assert(ENTRY_MAX_BYTES >=
+                  ID_RANDOM_LEN + SHA256_STATE_TEXT_MAX + ID_RANDOM_LEN + 20 + 3 * 10 + 7 + 4 + 30,
+              "id, state, writer, offset, three counts, kind, slot, and what is between them");
 
 enum mld_error lanes_open(struct lanes **out, struct meta *meta, struct blob *blob,
                           const struct lanes_options *options)
@@ -322,7 +333,7 @@ static enum mld_error make_batch(struct appending *p, struct batch *out)
         e->id = a->stream;
         e->kind = a->kind;
         e->slot = s != NULL ? s->slot : a->slot;
-        e->file = s != NULL ? s->file : a->file;
+        e->file = a->file; /* of a known stream nobody reads it: its own may be longer */
         e->offset = a->offset + p->skip[i];
         e->length = len;
         e->data = a->data + p->skip[i];
@@ -445,8 +456,8 @@ static enum mld_error commit(struct appending *p, bool *out_again)
         error = zpack_compress(&data, batch.bytes.data, batch.bytes.len);
     if (error == MLD_OK && text.len + data.len > META_MAX_BODY_BYTES)
         error = error_set(MLD_ETOOLARGE,
-                          "an append of %zu bytes that do not compress; send less "
-                          "at once",
+                          "an append of %zu bytes with longer names than a "
+                          "request can carry",
                           batch.bytes.len);
     if (error == MLD_OK)
         error = insert(lane, &batch, &text, &data);

@@ -1,5 +1,6 @@
 #include "server/zpack.h"
 
+#include <assert.h>
 #include <zstd.h>
 
 #define LEVEL 1
@@ -8,6 +9,7 @@
 enum mld_error zpack_compress(struct buf *out, const void *data, size_t len)
 {
     size_t bound = ZSTD_compressBound(len);
+    assert(bound <= ZPACK_BOUND(len));
     char *to = buf_reserve(out, bound);
     if (to == NULL)
         return buf_check(out, "compressed bytes");

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "sync/credentials.h"
+#include "sync/pack.h"
 
 #define PAUSE_FIRST_MS 500
 #define PAUSE_MAX_MS 30000
@@ -51,11 +52,15 @@ static enum mld_error set_up(struct engine *e, const char *directory,
     if (error != MLD_OK)
         return error;
     e->server = (struct http_server){.url = e->url, .token = e->token, .stop = &e->stop};
+    e->remote.pack = pack_is_worth(e->url);
+    e->body_bytes = REMOTE_MAX_BODY_BYTES;
     e->interval_ms = o->interval_ms == 0 ? ENGINE_INTERVAL_MS : o->interval_ms;
     e->part_threads = o->part_threads == 0 ? 2 : o->part_threads;
     e->progress = o->progress;
     e->payload = o->payload;
     error = sync_folder_open(&e->folder, directory);
+    if (error == MLD_OK)
+        e->folder->stop = &e->stop;
     return error == MLD_OK ? http_client_new(&e->remote.client, &e->server) : error;
 }
 
@@ -91,8 +96,7 @@ void engine_free(struct engine *e)
         return;
     http_client_free(e->remote.client);
     sync_folder_free(e->folder);
-    map_free(&e->there);
-    arena_free(&e->there_ids);
+    engine_forget_files(e);
     pthread_mutex_destroy(&e->lock);
     pthread_cond_destroy(&e->changed);
     if (e->token != NULL)
@@ -103,67 +107,13 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-void engine_say(struct engine *e, const char *problem)
-{
-    struct mld_sync_status status;
-    if (e->progress == NULL)
-        return;
-    pthread_mutex_lock(&e->lock);
-    status = e->status;
-    pthread_mutex_unlock(&e->lock);
-    if (!e->progress(&status, problem, e->payload))
-        atomic_store(&e->stop, true);
-}
-
-void engine_report(struct engine *e)
-{
-    uint64_t left = 0;
-    for (const struct sync_stream *s = e->folder->streams; s != NULL; s = s->next)
-        left += !s->vanished && !s->stuck && s->safe > s->sent ? s->safe - s->sent : 0;
-    pthread_mutex_lock(&e->lock);
-    e->status.files_left = e->folder->n_pending;
-    e->status.bytes_left = e->folder->pending_bytes;
-    e->status.lines_bytes_left = left;
-    e->status.requests = e->remote.requests + e->part_requests;
-    pthread_cond_broadcast(&e->changed);
-    pthread_mutex_unlock(&e->lock);
-    engine_say(e, NULL);
-}
-
-void engine_count(struct engine *e, uint64_t *counter, uint64_t n)
-{
-    pthread_mutex_lock(&e->lock);
-    *counter += n;
-    pthread_mutex_unlock(&e->lock);
-}
-
-void engine_file_is_there(struct engine *e, const struct sync_file *file, bool sent)
-{
-    pthread_mutex_lock(&e->lock);
-    *(sent ? &e->status.files_sent : &e->status.files_there) += 1;
-    const char *id = arena_strdup(&e->there_ids, file->id);
-    if (id != NULL) /* without memory it is only not known here */
-        map_put(&e->there, id, strlen(id), e);
-    pthread_cond_broadcast(&e->changed);
-    pthread_mutex_unlock(&e->lock);
-}
-
-void engine_file_failed(struct engine *e, const struct sync_file *file, const char *reason)
-{
-    char line[1024];
-    snprintf(line, sizeof line, "%.200s%s%.200s (%s) is not sent: %.400s", file->path,
-             strcmp(file->path, "/") == 0 ? "" : "/", file->filename, file->id, reason);
-    engine_count(e, &e->status.files_failed, 1);
-    engine_say(e, line);
-}
-
 /* The namespace: as given; else the prefix's first part, if the caller may write there; else his
  * own. */
 static enum mld_error register_place(struct engine *e)
 {
     enum mld_error error;
     if (e->namespace_name == NULL && e->folder->owner != NULL) {
-        error = remote_register(&e->remote, e->folder->owner, e->folder, e->diverged);
+        error = remote_register(&e->remote, e->folder->owner, e->folder, e->from);
         if (error == MLD_OK) {
             e->namespace_name = strdup(e->folder->owner);
             return e->namespace_name == NULL ? no_memory() : MLD_OK;
@@ -173,7 +123,7 @@ static enum mld_error register_place(struct engine *e)
     }
     error =
         e->namespace_name == NULL ? remote_own_namespace(&e->remote, &e->namespace_name) : MLD_OK;
-    return error == MLD_OK ? remote_register(&e->remote, e->namespace_name, e->folder, e->diverged)
+    return error == MLD_OK ? remote_register(&e->remote, e->namespace_name, e->folder, e->from)
                            : error;
 }
 
@@ -209,7 +159,7 @@ static enum mld_error look_for_foreign(struct engine *e)
     return sync_folder_find_foreign(e->folder, say_foreign, e);
 }
 
-static enum mld_error work(struct engine *e, bool all)
+static enum mld_error send_folder(struct engine *e, bool all)
 {
     enum mld_error error = sync_folder_scan(e->folder);
     if (error == MLD_OK && !e->folder->begun)
@@ -232,7 +182,11 @@ static enum mld_error work(struct engine *e, bool all)
 
 enum mld_error engine_round(struct engine *e, bool all)
 {
-    enum mld_error error = work(e, all);
+    enum mld_error error;
+    do { /* again for each copy that is another history; there are ENGINE_MAX_COPIES at most */
+        e->diverging = false;
+        error = send_folder(e, all);
+    } while (e->diverging && !atomic_load(&e->stop));
     engine_report(e);
     pthread_mutex_lock(&e->lock);
     e->status.error = error;
@@ -260,6 +214,14 @@ void engine_sleep(const struct engine *e, int64_t ms)
     }
 }
 
+/* `ms` and up to a quarter more, so that many clients do not come back at once. */
+static int64_t some_more(int64_t ms)
+{
+    unsigned char random = 128;
+    RAND_bytes(&random, 1);
+    return ms + ms * random / 1024;
+}
+
 int64_t engine_pause_ms(int64_t retry_after_s, unsigned failures)
 {
     unsigned char random = 128;
@@ -272,5 +234,5 @@ int64_t engine_pause_ms(int64_t retry_after_s, unsigned failures)
     pause = pause / 2 + pause * random / 256; /* half to one and a half */
     if (retry_after_s > SAID_MAX_S)
         retry_after_s = SAID_MAX_S;
-    return retry_after_s * 1000 > pause ? retry_after_s * 1000 : pause;
+    return retry_after_s * 1000 > pause ? some_more(retry_after_s * 1000) : pause;
 }

@@ -12,27 +12,36 @@
 #define ENGINE_LINES_AT_ONCE (64u << 10) /* so many unsent bytes are sent without waiting */
 #define ENGINE_INTERVAL_MS 10000
 #define ENGINE_FILE_TRIES 3
+#define ENGINE_MIN_BODY_BYTES (128u << 10) /* more than one small file and what is said of it */
 #define ENGINE_OTHER_IDS 8
+#define ENGINE_MAX_COPIES 1000 /* of one run folder, each of them resumed */
 
 struct engine {
     char *url, *token, *namespace_name; /* own memory; namespace_name may be NULL at first */
     struct http_server server;
     struct remote remote;
     struct sync_folder *folder;
-    bool diverged;
-    bool looked; /* for what other tools wrote */
+    /* Experiments that this folder was found to differ from, and the last of them: it becomes
+     * another one beside that. */
+    unsigned copies;
+    char from[REMOTE_ID_MAX];
+    bool diverging;    /* just found: the round begins anew */
+    bool looked;       /* for what other tools wrote */
+    size_t body_bytes; /* of lines or small files in one request */
     uint64_t interval_ms;
     unsigned part_threads;
     bool (*progress)(const struct mld_sync_status *status, const char *problem, void *payload);
     void *payload;
     atomic_bool stop;
 
-    pthread_mutex_t lock; /* guards the status and `there` */
+    pthread_mutex_t lock; /* guards all below */
     pthread_cond_t changed;
     struct mld_sync_status status;
     uint64_t part_requests; /* of threads that send parts */
     struct map there;       /* ids of files that are acknowledged */
     struct arena there_ids;
+    struct mld_sync_failure *failures[MLD_SYNC_MAX_FAILURES]; /* own memory */
+    size_t n_failures;
 };
 
 /* Looks up URL and token; opens the folder. Nothing is sent yet. */
@@ -52,6 +61,9 @@ int64_t engine_pause_ms(int64_t retry_after_s, unsigned failures);
 /* For the engine's own files. */
 /* Streams: new ones are asked for, due ones sent (engine_streams.c). */
 enum mld_error engine_send_streams(struct engine *e, bool all);
+/* After a 413: a proxy in between takes less than the protocol says. Halves body_bytes; false: it
+ * is as small as it gets. */
+bool engine_send_less(struct engine *e);
 /* Files whose records were read (engine_files.c), and one large one (engine_upload.c). */
 enum mld_error engine_send_files(struct engine *e);
 /* MLD_EEXISTS: the id is another file's. MLD_ECHECKSUM, MLD_EIO, MLD_EINVALID, MLD_ETOOLARGE: this
@@ -62,9 +74,17 @@ enum mld_error engine_upload(struct engine *e, const struct sync_file *file, int
 bool engine_take_other_id(struct sync_file *file);
 /* Sleeps, until it is told to stop. */
 void engine_sleep(const struct engine *e, int64_t ms);
+
+/* What others see (engine_status.c). */
 /* `file` is acknowledged; or will never be, for a reason that is said. */
 void engine_file_is_there(struct engine *e, const struct sync_file *file, bool sent);
 void engine_file_failed(struct engine *e, const struct sync_file *file, const char *reason);
+/* Nothing of this stream can go on: it is said once, and all others go on. */
+void engine_stream_failed(struct engine *e, struct sync_stream *s, const char *reason);
+/* With the lock: MLD_EDAMAGED when something failed so. */
+enum mld_error engine_check_failures(const struct engine *e);
+/* Which files are there and which failed: of another experiment. */
+void engine_forget_files(struct engine *e);
 /* Tells the user: one line. */
 void engine_say(struct engine *e, const char *problem);
 /* Counts what is left, wakes who waits, calls `progress`. */

@@ -48,6 +48,8 @@ bool engine_take_other_id(struct sync_file *file)
     return true;
 }
 
+#define FULL_MAX 32 /* files that had no room: then all others wait for the next round, too */
+
 /* Files of one round of asking. */
 struct group {
     struct sync_file *files[REMOTE_MAX_FILES];
@@ -113,11 +115,19 @@ static void parcel_begin(struct parcel *p)
     p->n = 0;
 }
 
-/* Puts files that were not settled back, in order. */
+/* Puts a file that was not settled back. When the folder begins anew its record comes again. */
+static void return_file(struct engine *e, struct sync_file *file)
+{
+    if (e->diverging)
+        sync_file_free(file);
+    else
+        sync_folder_put_back(e->folder, file);
+}
+
 static void return_files(struct engine *e, struct sync_file **files, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        sync_folder_put_back(e->folder, files[i]);
+        return_file(e, files[i]);
 }
 
 /* Its own id, or the one that it took instead, is another file's: it asks again under the next. */
@@ -153,6 +163,22 @@ static void settle_small(struct engine *e, struct sync_file *file, enum remote_s
     sync_file_free(file);
 }
 
+/* What the server refuses whole: each file by itself, unless `alone` is not needed yet. One that
+ * was by itself will never be there. */
+static void settle_refused(struct engine *e, struct sync_file **files, size_t n, bool alone)
+{
+    char reason[512];
+    if (n == 1) {
+        snprintf(reason, sizeof reason, "%s", mld_error_message());
+        engine_file_failed(e, files[0], reason);
+        sync_file_free(files[0]);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        files[i]->alone = alone;
+    return_files(e, files, n);
+}
+
 static enum mld_error send_parcel(struct engine *e, struct parcel *p)
 {
     enum remote_state states[REMOTE_MAX_FILES];
@@ -163,21 +189,25 @@ static enum mld_error send_parcel(struct engine *e, struct parcel *p)
     enum mld_error error = buf_check(&p->header, "a request");
     if (error == MLD_OK)
         error = remote_files_small(&e->remote, &p->header, p->files, p->n, states);
-    if (error != MLD_OK)
+    bool refused = error == MLD_EINVALID || error == MLD_ETOOLARGE;
+    if (refused)
+        settle_refused(e, p->files, p->n,
+                       error == MLD_EINVALID || (p->n > 1 && !engine_send_less(e)));
+    else if (error != MLD_OK)
         return_files(e, p->files, p->n);
     for (size_t i = 0; error == MLD_OK && i < p->n; i++)
         settle_small(e, p->files[i], states[i]);
     parcel_begin(p);
     engine_report(e);
-    return error;
+    return refused ? MLD_OK : error;
 }
 
 static enum mld_error add_small(struct engine *e, struct parcel *p, struct sync_file *file)
 {
     size_t before = p->bytes.len;
     enum mld_error error = MLD_OK;
-    if (p->n == REMOTE_MAX_FILES ||
-        p->bytes.len + p->header.len + file->size_bytes + 4096 > REMOTE_MAX_BODY_BYTES)
+    if (p->n == REMOTE_MAX_FILES || file->alone || (p->n > 0 && p->files[0]->alone) ||
+        p->bytes.len + p->header.len + file->size_bytes + 4096 > e->body_bytes)
         error = send_parcel(e, p);
     if (error != MLD_OK) {
         sync_folder_put_back(e->folder, file);
@@ -233,7 +263,7 @@ static enum mld_error send_large(struct engine *e, struct sync_file *file)
         engine_file_failed(e, file, reason);
         break;
     default:
-        sync_folder_put_back(e->folder, file);
+        return_file(e, file);
         return error;
     }
     sync_file_free(file);
@@ -263,16 +293,17 @@ static enum mld_error settle_group(struct engine *e, struct group *g)
 {
     struct parcel *p = calloc(1, sizeof *p);
     enum mld_error error = p == NULL ? error_set(MLD_ENOMEM, "no memory to send files") : MLD_OK;
-    size_t i = 0;
+    size_t i = 0, full = 0;
     if (p != NULL) {
         buf_init(&p->header, 2 * REMOTE_MAX_BODY_BYTES);
         buf_init(&p->bytes, REMOTE_MAX_BODY_BYTES + REMOTE_SMALL_BYTES + 1);
         parcel_begin(p);
     }
-    for (; i < g->n && (error == MLD_OK || error == MLD_ENOSPACE); i++) {
+    for (; i < g->n && (error == MLD_OK || error == MLD_ENOSPACE) && full < FULL_MAX; i++) {
         enum mld_error own = settle(e, p, g->files[i], g->states[i]);
         /* What has no room waits; others may be small enough. */
         error = own == MLD_OK ? error : own;
+        full += own == MLD_ENOSPACE;
     }
     return_files(e, g->files + i, g->n - i);
     if (p != NULL && (error == MLD_OK || error == MLD_ENOSPACE)) {
@@ -289,25 +320,40 @@ static enum mld_error settle_group(struct engine *e, struct group *g)
     return error;
 }
 
+/* Takes files to ask for, at most `left` of them. One that is asked for alone ends the group. */
+static void take_group(struct engine *e, struct group *g, size_t left)
+{
+    bool alone = false;
+    g->n = 0;
+    while (g->n < REMOTE_MAX_FILES && g->n < left && !alone &&
+           (g->files[g->n] = sync_folder_take(e->folder)) != NULL)
+        alone = g->files[g->n++]->alone;
+}
+
+static enum mld_error send_group(struct engine *e, struct group *g)
+{
+    enum mld_error error = remote_files_status(&e->remote, g->files, g->n, g->states);
+    if (error == MLD_OK)
+        return settle_group(e, g);
+    if (error == MLD_EINVALID || error == MLD_ETOOLARGE) {
+        settle_refused(e, g->files, g->n, true);
+        return MLD_OK;
+    }
+    return_files(e, g->files, g->n);
+    return error;
+}
+
 enum mld_error engine_send_files(struct engine *e)
 {
     struct group *g = calloc(1, sizeof *g);
     size_t left = e->folder->n_pending;
     enum mld_error error = g == NULL ? error_set(MLD_ENOMEM, "no memory to send files") : MLD_OK;
     while (error == MLD_OK && left > 0) {
-        g->n = 0;
-        while (g->n < REMOTE_MAX_FILES && left > 0 &&
-               (g->files[g->n] = sync_folder_take(e->folder)) != NULL) {
-            g->n++;
-            left--;
-        }
+        take_group(e, g, left);
+        left -= g->n;
         if (g->n == 0)
             break;
-        error = remote_files_status(&e->remote, g->files, g->n, g->states);
-        if (error == MLD_OK)
-            error = settle_group(e, g);
-        else
-            return_files(e, g->files, g->n);
+        error = send_group(e, g);
         if (error == MLD_OK && atomic_load(&e->stop))
             error = error_set(MLD_EINTERRUPTED, "syncing was stopped");
     }

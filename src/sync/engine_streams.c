@@ -25,7 +25,9 @@ static enum mld_error hash_prefix(const struct engine *e, const struct sync_stre
     sha256_state_init(out);
     while (error == MLD_OK && at < length) {
         size_t got = 0, len = length - at < HASH_BYTES ? (size_t)(length - at) : HASH_BYTES;
-        error = sync_folder_read(e->folder, s, at, data, len, &got);
+        error = sync_folder_check_stop(e->folder);
+        if (error == MLD_OK)
+            error = sync_folder_read(e->folder, s, at, data, len, &got);
         if (error != MLD_OK || got == 0)
             break;
         sha256_state_update(out, data, got);
@@ -36,25 +38,24 @@ static enum mld_error hash_prefix(const struct engine *e, const struct sync_stre
 }
 
 /* Two copies of this folder were both resumed, or a disk lost what it held: this one becomes an
- * experiment of its own. */
+ * experiment of its own. A third copy differs from that one, too, and goes on in turn. */
 static enum mld_error diverge(struct engine *e, const struct sync_stream *s)
 {
     char line[256];
-    if (e->diverged)
+    if (e->copies == ENGINE_MAX_COPIES)
         return error_set(MLD_EDAMAGED,
-                         "%s differs from what the server has of it, also in the copy "
-                         "that was made for this folder",
-                         s->file);
+                         "%s differs from what the server has of it, also in all %u copies",
+                         s->file, e->copies);
     snprintf(line, sizeof line,
              "%.100s differs from what the server has: the folder was copied and both copies "
              "were resumed; this one is sent as another experiment",
              s->file);
-    engine_say(e, line);
-    pthread_mutex_lock(&e->lock);
-    map_free(&e->there); /* what is there is the other's */
-    pthread_mutex_unlock(&e->lock);
-    e->diverged = true;
+    if (e->copies++ == 0)
+        engine_say(e, line);
+    memcpy(e->from, e->remote.experiment, sizeof e->from);
+    e->diverging = true;
     e->remote.experiment[0] = '\0';
+    engine_forget_files(e); /* what is there is the other's */
     sync_folder_restart(e->folder);
     return error_set(MLD_ECONFLICT, "%s", line);
 }
@@ -162,15 +163,31 @@ static enum mld_error add_to_batch(struct batch *b, struct sync_stream *s, size_
     return MLD_OK;
 }
 
-/* Nothing of this stream can go on: it is said once, and all others go on. */
-static void give_up(struct engine *e, struct sync_stream *s, const char *reason)
+/* What a request has besides the bytes of this stream. A byte of a name may become six in JSON. */
+static size_t used_bytes(const struct batch *b, const struct sync_stream *s)
 {
-    char line[768];
-    snprintf(line, sizeof line, "%.200s is not sent from byte %llu on: %.400s", s->file,
-             (unsigned long long)s->sent, reason);
-    s->stuck = true;
-    engine_count(e, &e->status.files_failed, 1);
-    engine_say(e, line);
+    return b->bytes.len + b->header.len + HEADER_BYTES_EACH + 6 * strlen(s->file);
+}
+
+/* One line that is longer than what is sent at once, as long as a request may be. */
+static enum mld_error take_long_line(struct engine *e, struct batch *b, struct sync_stream *s)
+{
+    uint64_t left = s->safe - s->sent, room = REMOTE_MAX_BODY_BYTES - used_bytes(b, s);
+    size_t len = (size_t)(left < room ? left : room), got = 0;
+    char *place = buf_reserve(&b->bytes, len);
+    if (place == NULL)
+        return buf_check(&b->bytes, "a request");
+    enum mld_error error = sync_folder_read(e->folder, s, s->sent, place, len, &got);
+    const char *end = error == MLD_OK ? memchr(place, '\n', got) : NULL;
+    if (error != MLD_OK)
+        return error;
+    if (end == NULL) {
+        engine_stream_failed(e, s, "the line there is longer than a request may be");
+        return MLD_OK;
+    }
+    len = (size_t)(end - place) + 1;
+    buf_advance(&b->bytes, len);
+    return add_to_batch(b, s, len);
 }
 
 /* Whole lines of a stream, as many as fit; none when not even one does. */
@@ -190,29 +207,41 @@ static enum mld_error take_lines(struct engine *e, struct batch *b, struct sync_
         return MLD_OK;
     }
     const char *end = memrchr(place, '\n', got);
-    if (end == NULL) {
-        if (b->n == 0) /* with all the room that there is */
-            give_up(e, s, "the line there is longer than a request may be");
-        return MLD_OK;
-    }
+    if (end == NULL)
+        return b->n == 0 ? take_long_line(e, b, s) : MLD_OK;
     len = (size_t)(end - place) + 1;
     buf_advance(&b->bytes, len);
     return add_to_batch(b, s, len);
 }
 
-/* With `only`, of that stream alone. */
-static enum mld_error fill_batch(struct engine *e, struct batch *b, struct sync_stream *only)
+static bool is_records(const struct sync_stream *s)
+{
+    return strcmp(s->kind, "records") == 0;
+}
+
+/* Lines of the streams that are records, or of all others; with `only`, of that stream alone. */
+static enum mld_error add_streams(struct engine *e, struct batch *b, struct sync_stream *only,
+                                  bool records)
 {
     enum mld_error error = MLD_OK;
-    buf_puts(&b->header, "{\"streams\":[");
     for (struct sync_stream *s = e->folder->streams; error == MLD_OK && s != NULL; s = s->next) {
-        /* A byte of a name may become six in JSON. */
-        size_t used = b->bytes.len + b->header.len + HEADER_BYTES_EACH + 6 * strlen(s->file);
-        if (used >= REMOTE_MAX_BODY_BYTES || b->n == REMOTE_MAX_HEADS)
+        size_t used = used_bytes(b, s);
+        if (used >= e->body_bytes || b->n == REMOTE_MAX_HEADS)
             break;
-        if (is_unsent(s) && (only == NULL || s == only))
-            error = take_lines(e, b, s, REMOTE_MAX_BODY_BYTES - used);
+        if (is_records(s) == records && is_unsent(s) && (only == NULL || s == only))
+            error = take_lines(e, b, s, e->body_bytes - used);
     }
+    return error;
+}
+
+/* Records first: a resumed copy begins with a line of its own there, so that of two copies one has
+ * the experiment before either adds anything else to it. */
+static enum mld_error fill_batch(struct engine *e, struct batch *b, struct sync_stream *only)
+{
+    buf_puts(&b->header, "{\"streams\":[");
+    enum mld_error error = add_streams(e, b, only, true);
+    if (error == MLD_OK)
+        error = add_streams(e, b, only, false);
     buf_puts(&b->header, "]}\n");
     return error == MLD_OK ? buf_check(&b->header, "a request") : error;
 }
@@ -283,6 +312,14 @@ static enum mld_error send_once(struct engine *e, struct sync_stream *only, size
     return error;
 }
 
+bool engine_send_less(struct engine *e)
+{
+    if (e->body_bytes <= ENGINE_MIN_BODY_BYTES)
+        return false;
+    e->body_bytes /= 2;
+    return true;
+}
+
 /* The server refuses what was sent together: each alone tells which of them it is. */
 static enum mld_error send_each(struct engine *e)
 {
@@ -291,9 +328,11 @@ static enum mld_error send_each(struct engine *e)
     for (struct sync_stream *s = e->folder->streams; error == MLD_OK && s != NULL; s = s->next) {
         if (!is_unsent(s))
             continue;
-        error = send_once(e, s, &n);
+        do
+            error = send_once(e, s, &n);
+        while (error == MLD_ETOOLARGE && engine_send_less(e));
         if (error == MLD_EINVALID || error == MLD_ETOOLARGE) {
-            give_up(e, s, mld_error_message());
+            engine_stream_failed(e, s, mld_error_message());
             error = MLD_OK;
         }
     }
@@ -307,6 +346,8 @@ enum mld_error engine_send_streams(struct engine *e, bool all)
         return MLD_OK;
     for (size_t n = 1; error == MLD_OK && n > 0;) {
         error = send_once(e, NULL, &n);
+        if (error == MLD_ETOOLARGE && engine_send_less(e))
+            error = MLD_OK;
         if (error == MLD_EINVALID || error == MLD_ETOOLARGE)
             error = send_each(e);
         if (n > 0)

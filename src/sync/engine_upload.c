@@ -111,7 +111,7 @@ static enum mld_error send_parts(struct upload *u, struct remote *r)
 static void *part_main(void *payload)
 {
     struct upload *u = payload;
-    struct remote r = {.retry_after_s = -1};
+    struct remote r = {.retry_after_s = -1, .worked = true};
     enum mld_error error = http_client_new(&r.client, &u->e->server);
     memcpy(r.experiment, u->e->remote.experiment, sizeof r.experiment);
     if (error == MLD_OK)
@@ -140,8 +140,10 @@ static void wait_for_parts(struct upload *u)
             continue;
         pthread_mutex_unlock(&u->lock);
         /* An error here comes again in the next round; records wait until this file is through. */
-        if (sync_folder_scan(e->folder) == MLD_OK)
+        if (!e->diverging && sync_folder_scan(e->folder) == MLD_OK)
             engine_send_streams(e, false);
+        if (e->diverging) /* the file belongs elsewhere */
+            fail(u, error_set(MLD_ECONFLICT, "the folder is another experiment"), -1);
         engine_report(e);
         pthread_mutex_lock(&u->lock);
     }

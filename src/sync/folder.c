@@ -281,7 +281,9 @@ static enum mld_error look_at_slot(struct scan *scan, unsigned slot, struct slot
 static enum mld_error update_safe(struct scan *scan, struct sync_stream *s)
 {
     struct slot_view *view;
-    enum mld_error error = look_at_slot(scan, s->slot, &view);
+    enum mld_error error = sync_folder_check_stop(scan->f);
+    if (error == MLD_OK)
+        error = look_at_slot(scan, s->slot, &view);
     if (error != MLD_OK || s->vanished)
         return error;
     const struct mark_stream *marked = map_get(&view->marked, s->id, strlen(s->id));
@@ -321,6 +323,13 @@ static enum mld_error scan_streams(struct scan *scan)
             s->waiting_since_ms = now;
     }
     return error;
+}
+
+enum mld_error sync_folder_check_stop(const struct sync_folder *f)
+{
+    return f->stop != NULL && atomic_load(f->stop)
+               ? error_set(MLD_EINTERRUPTED, "syncing was stopped")
+               : MLD_OK;
 }
 
 enum mld_error sync_folder_scan(struct sync_folder *f)

@@ -9,6 +9,7 @@
 #ifndef SYNC_FOLDER_H
 #define SYNC_FOLDER_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -47,6 +48,7 @@ struct sync_file {
     const char *stream; /* of its record */
     uint64_t size_bytes;
     int tries;
+    bool alone;                     /* the server refused it together with others */
     unsigned other;                 /* how many ids were taken by others */
     char other_id[ID_FILE_MAX + 1]; /* under which it goes then */
     struct sync_file *next;
@@ -56,6 +58,7 @@ struct sync_file {
 struct sync_folder {
     int dir_fd;
     char *dir;
+    const atomic_bool *stop;     /* true ends a look with MLD_EINTERRUPTED; NULL: never */
     char run[ID_RANDOM_LEN + 1]; /* id of the run folder */
     /* Where the experiment is, as its records say; NULL: not known yet. */
     char *project, *folder, *name, *owner; /* owner: the first part of a prefix, or NULL */
@@ -75,7 +78,7 @@ struct sync_folder {
 /* MLD_ENOTFOUND; MLD_EFORMAT: no run folder, or a newer one. */
 enum mld_error sync_folder_open(struct sync_folder **out, const char *dir);
 void sync_folder_free(struct sync_folder *f); /* NULL is fine */
-/* Looks again: new streams, new safe lengths, records read up to there. */
+/* Looks again: new streams, new safe lengths, records read up to there. MLD_EINTERRUPTED. */
 enum mld_error sync_folder_scan(struct sync_folder *f);
 /* Forgets what was sent and read, to begin again with another experiment. */
 void sync_folder_restart(struct sync_folder *f);
@@ -91,6 +94,8 @@ enum mld_error sync_folder_find_foreign(struct sync_folder *f,
 struct sync_file *sync_folder_take(struct sync_folder *f);
 void sync_folder_put_back(struct sync_folder *f, struct sync_file *file); /* at the end */
 void sync_file_free(struct sync_file *file);                              /* NULL is fine */
+/* MLD_EINTERRUPTED when it is to stop, for loops over much data. */
+enum mld_error sync_folder_check_stop(const struct sync_folder *f);
 /* Reads [from, from + len) of a stream; *out_len is less when it vanished or is shorter. */
 enum mld_error sync_folder_read(const struct sync_folder *f, const struct sync_stream *s,
                                 uint64_t from, void *data, size_t len, size_t *out_len);

@@ -80,7 +80,10 @@ static enum mld_error look_at(const char *name, unsigned char type, void *payloa
     const char *slash = strrchr(name, '/');
     char path[4096];
     unsigned slot, part;
+    enum mld_error error = sync_folder_check_stop(f);
     (void)type;
+    if (error != MLD_OK)
+        return error;
     if (!shard_parse(slash == NULL ? name : slash + 1, search->stem, &slot, &part) ||
         snprintf(path, sizeof path, "%s/%s", search->top, name) >= (int)sizeof path)
         return MLD_OK;

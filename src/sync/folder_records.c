@@ -249,7 +249,9 @@ enum mld_error folder_read_records(struct sync_folder *f, struct sync_stream *s)
     while (error == MLD_OK && s->parsed < s->safe && f->n_pending < FOLDER_MAX_PENDING) {
         uint64_t left = s->safe - s->parsed;
         size_t len = left < capacity ? (size_t)left : capacity, got = 0, used = 0;
-        error = sync_folder_read(f, s, s->parsed, data, len, &got);
+        error = sync_folder_check_stop(f);
+        if (error == MLD_OK)
+            error = sync_folder_read(f, s, s->parsed, data, len, &got);
         if (error == MLD_OK)
             error = apply_lines(f, s, data, got, &used);
         s->parsed += used;

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/json.h"
 
@@ -54,6 +55,13 @@ static int watch(void *client, curl_off_t a, curl_off_t b, curl_off_t c, curl_of
     return h->server.stop != NULL && atomic_load(h->server.stop);
 }
 
+/* libcurl's own would stay open in programs that are started meanwhile. */
+static curl_socket_t open_socket(void *payload, curlsocktype purpose, struct curl_sockaddr *to)
+{
+    (void)payload, (void)purpose;
+    return socket(to->family, to->socktype | SOCK_CLOEXEC, to->protocol);
+}
+
 static void set_constants(struct http_client *c)
 {
     CURL *curl = c->curl;
@@ -76,6 +84,7 @@ static void set_constants(struct http_client *c)
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, c);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "ml-dash/" MLDASH_VERSION);
     curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_socket);
     if (ca != NULL)
         curl_easy_setopt(curl, CURLOPT_CAINFO, ca);
 }
@@ -262,6 +271,8 @@ static enum mld_error code_of(long status)
         return MLD_ETOOLARGE;
     case 422:
         return MLD_ECHECKSUM;
+    case 408: /* of proxies, as the next */
+    case 425:
     case 429:
         return MLD_EUNAVAILABLE;
     case 507:

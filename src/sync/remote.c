@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "sync/pack.h"
 
 #define PATH_MAX_BYTES 4096
 
@@ -32,6 +33,19 @@ static void call_free(struct call *c)
     json_doc_free(&c->doc);
 }
 
+/* Networks where one has to sign in first answer in the server's place. */
+static enum mld_error note_answer(struct remote *r, const struct http_reply *reply,
+                                  enum mld_error error)
+{
+    struct error_copy copy;
+    bool other = reply->status / 100 == 3 || (reply->status == 0 && error == MLD_EACCESS);
+    r->worked = r->worked || error == MLD_OK;
+    if (!other || !r->worked)
+        return error;
+    error_save(MLD_EUNAVAILABLE, &copy);
+    return error_restore(&copy);
+}
+
 static enum mld_error perform(struct remote *r, struct call *c, const struct http_request *request,
                               const char *what)
 {
@@ -42,6 +56,7 @@ static enum mld_error perform(struct remote *r, struct call *c, const struct htt
     r->retry_after_s = c->reply.retry_after_s;
     if (error == MLD_OK)
         error = http_reply_check(&c->reply, what);
+    error = note_answer(r, &c->reply, error);
     if (error == MLD_OK &&
         json_parse(&c->doc, buf_text(&c->reply.body), c->reply.body.len) != MLD_OK)
         error = error_set(MLD_EUNAVAILABLE, "%s: the answer is no JSON; is that an ML-Dash server?",
@@ -95,11 +110,28 @@ enum mld_error remote_own_namespace(struct remote *r, char **out)
     return error;
 }
 
+static enum mld_error take_experiment(struct remote *r, const struct call *c, const char *from)
+{
+    char *id = json_strdup(&c->doc, json_get(&c->doc, json_root(&c->doc), "id"));
+    enum mld_error error = MLD_OK;
+    if (id == NULL || strlen(id) >= REMOTE_ID_MAX)
+        error = odd_answer("registering the experiment");
+    else if (from != NULL && strcmp(id, from) == 0)
+        error = error_set(MLD_EDAMAGED, "the folder differs from what the server has of it, also "
+                                        "in the copy that was made for it");
+    else
+        snprintf(r->experiment, sizeof r->experiment, "%s", id);
+    free(id);
+    return error;
+}
+
 enum mld_error remote_register(struct remote *r, const char *namespace_name,
-                               const struct sync_folder *f, bool diverged)
+                               const struct sync_folder *f, const char *from)
 {
     struct call c;
     call_init(&c);
+    if (from != NULL && from[0] == '\0')
+        from = NULL;
     buf_puts(&c.path, "/api/v1/namespaces/");
     http_put_component(&c.path, namespace_name);
     buf_puts(&c.path, "/experiments");
@@ -108,22 +140,17 @@ enum mld_error remote_register(struct remote *r, const char *namespace_name,
     put_member(&c.body, "folder", f->folder == NULL ? "" : f->folder);
     put_member(&c.body, "name", f->name);
     put_member(&c.body, "run", f->run);
-    if (diverged) {
+    if (from != NULL) {
         json_put_key(&c.body, "diverged");
         json_put_bool(&c.body, true);
+        put_member(&c.body, "from", from);
     }
     buf_putc(&c.body, '}');
     enum mld_error error = call_json(r, &c, "POST", "registering the experiment");
     if (error == MLD_ENOTFOUND)
         error = error_set(error, "there is no namespace '%.100s' that you may use", namespace_name);
-    if (error == MLD_OK) {
-        char *id = json_strdup(&c.doc, json_get(&c.doc, json_root(&c.doc), "id"));
-        if (id == NULL || strlen(id) >= REMOTE_ID_MAX)
-            error = odd_answer("registering the experiment");
-        else
-            snprintf(r->experiment, sizeof r->experiment, "%s", id);
-        free(id);
-    }
+    if (error == MLD_OK)
+        error = take_experiment(r, &c, from);
     call_free(&c);
     return error;
 }
@@ -200,14 +227,22 @@ enum mld_error remote_stream_hash(struct remote *r, const char *stream, uint64_t
 enum mld_error remote_append(struct remote *r, const struct buf *body)
 {
     struct call c;
+    struct buf packed;
     call_init(&c);
+    buf_init(&packed, 2 * REMOTE_MAX_BODY_BYTES);
     experiment_path(&c, r, "/streams");
     struct http_request request = {.method = "POST",
                                    .path = buf_text(&c.path),
                                    .body = body->data,
                                    .body_len = body->len,
                                    .content_type = "application/octet-stream"};
+    if (r->pack && pack_body(&packed, body)) {
+        request.body = packed.data;
+        request.body_len = packed.len;
+        request.header = "Content-Encoding: zstd";
+    }
     enum mld_error error = perform(r, &c, &request, "sending lines");
+    buf_free(&packed);
     call_free(&c);
     return error;
 }

@@ -17,13 +17,17 @@ struct remote {
     char experiment[REMOTE_ID_MAX]; /* "" before remote_register */
     uint64_t requests;
     int64_t retry_after_s; /* of the last answer; -1: not said */
+    bool pack;             /* lines go packed (pack.h) */
+    bool worked; /* it has answered once: another's certificate or a redirect since will pass */
 };
 
 /* The caller's own namespace: his name. The caller frees *out. */
 enum mld_error remote_own_namespace(struct remote *r, char **out);
-/* Registers the folder; r->experiment is set. */
+/* Registers the folder; r->experiment is set. With `from`, the id of the experiment that it differs
+ * from, it becomes another one beside that; NULL or "": it is the one at its place. MLD_EDAMAGED:
+ * the server has no other for it. */
 enum mld_error remote_register(struct remote *r, const char *namespace_name,
-                               const struct sync_folder *f, bool diverged);
+                               const struct sync_folder *f, const char *from);
 
 /* What the server has of streams: sets offset and hash of each. */
 struct remote_head {

@@ -21,6 +21,13 @@ static void wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, int64_t unti
     pthread_cond_timedwait(cond, lock, &until);
 }
 
+/* Far ones, UINT64_MAX among them, are never. */
+static int64_t deadline(uint64_t timeout_ms)
+{
+    int64_t now = clock_monotonic_ms();
+    return timeout_ms > (uint64_t)(INT64_MAX - now) ? INT64_MAX : now + (int64_t)timeout_ms;
+}
+
 /* What moves when anything arrives. */
 static uint64_t progress_of(struct engine *e)
 {
@@ -79,9 +86,8 @@ enum mld_error mld_sync_folder(struct mld_sync_status *out, const char *director
     if (error != MLD_OK)
         return error;
     error = send_all(e, patience_ms == 0 ? PATIENCE_MS : patience_ms);
-    if (error == MLD_OK && e->status.files_failed > 0)
-        error = error_set(MLD_EDAMAGED, "%llu files could not be sent",
-                          (unsigned long long)e->status.files_failed);
+    if (error == MLD_OK)
+        error = engine_check_failures(e);
     if (out != NULL)
         *out = e->status;
     engine_free(e);
@@ -104,8 +110,12 @@ static enum mld_error one_turn(struct mld_sync *s, unsigned *failures)
     uint64_t asked = s->asked;
     bool all = asked > s->answered;
     pthread_mutex_unlock(&e->lock);
+    uint64_t before = progress_of(e);
     enum mld_error error = engine_round(e, all);
-    *failures = error == MLD_OK ? 0 : *failures + 1;
+    if (error == MLD_OK)
+        *failures = 0;
+    else
+        *failures = progress_of(e) != before ? 1 : *failures + 1;
     pthread_mutex_lock(&e->lock);
     if (error == MLD_OK && e->status.done)
         s->answered = asked;
@@ -124,21 +134,24 @@ static void wait_for_turn(struct mld_sync *s, enum mld_error error, unsigned fai
     int64_t until = clock_monotonic_ms();
     until += error == MLD_OK ? LOOK_EVERY_MS : engine_pause_ms(e->remote.retry_after_s, failures);
     pthread_mutex_lock(&e->lock);
-    while (!atomic_load(&e->stop) && clock_monotonic_ms() < until &&
+    while (!atomic_load(&e->stop) && !e->status.failed && clock_monotonic_ms() < until &&
            (error != MLD_OK || s->asked == s->answered))
         wait_until(&e->changed, &e->lock, until);
     pthread_mutex_unlock(&e->lock);
 }
 
+/* Of failures in a row the first of each kind is said: "cannot be reached", then "not logged in".
+ */
 static void *sync_main(void *payload)
 {
     struct mld_sync *s = payload;
-    enum mld_error error = MLD_OK;
+    enum mld_error error = MLD_OK, said = MLD_OK;
     unsigned failures = 0;
     while (!atomic_load(&s->e->stop) && (error == MLD_OK || engine_is_passing(error))) {
         error = one_turn(s, &failures);
-        if (error != MLD_OK && failures <= 1 && !atomic_load(&s->e->stop))
+        if (error != MLD_OK && error != said && !atomic_load(&s->e->stop))
             engine_say(s->e, mld_error_message());
+        said = error;
         wait_for_turn(s, error, failures);
     }
     return NULL;
@@ -203,7 +216,7 @@ enum mld_error mld_sync_wait(mld_sync *s, uint64_t ticket, uint64_t timeout_ms)
     if (error != MLD_OK)
         return error;
     struct engine *e = s->e;
-    int64_t until = clock_monotonic_ms() + (int64_t)timeout_ms;
+    int64_t until = deadline(timeout_ms);
     pthread_mutex_lock(&e->lock);
     while (s->answered < ticket && !e->status.failed && clock_monotonic_ms() < until)
         wait_until(&e->changed, &e->lock, until);
@@ -216,6 +229,8 @@ enum mld_error mld_sync_wait(mld_sync *s, uint64_t ticket, uint64_t timeout_ms)
                                 (unsigned long long)e->status.files_left,
                                 (unsigned long long)e->status.lines_bytes_left,
                                 e->status.message[0] == '\0' ? "" : "; ", e->status.message);
+    else
+        error = engine_check_failures(e);
     pthread_mutex_unlock(&e->lock);
     return error;
 }
@@ -236,7 +251,7 @@ enum mld_error mld_sync_file_is_there(mld_sync *s, const char *file_id, uint64_t
         return error;
     struct engine *e = s->e;
     size_t len = strlen(file_id);
-    int64_t until = clock_monotonic_ms() + (int64_t)timeout_ms;
+    int64_t until = deadline(timeout_ms);
     pthread_mutex_lock(&e->lock);
     if (timeout_ms > 0) {
         ++s->asked;
@@ -250,6 +265,17 @@ enum mld_error mld_sync_file_is_there(mld_sync *s, const char *file_id, uint64_t
         error = stopped(e);
     pthread_mutex_unlock(&e->lock);
     return error;
+}
+
+void mld_sync_get_failures(mld_sync *s, struct mld_sync_failure *out, size_t max, size_t *out_n)
+{
+    *out_n = 0;
+    if (s->pid != getpid())
+        return;
+    pthread_mutex_lock(&s->e->lock);
+    for (; *out_n < max && *out_n < s->e->n_failures; ++*out_n)
+        out[*out_n] = *s->e->failures[*out_n];
+    pthread_mutex_unlock(&s->e->lock);
 }
 
 void mld_sync_get_status(mld_sync *s, struct mld_sync_status *out)

@@ -6,6 +6,7 @@ moment, and it counts: `requests` is every request, `violations` every breach of
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import re
@@ -24,6 +25,15 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def unpack(body: bytes) -> bytes:
+    """A zstd frame's bytes, by the library that the command has, too."""
+    zstd = ctypes.CDLL("libzstd.so.1")
+    zstd.ZSTD_decompress.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(MAX_BODY)
+    size = zstd.ZSTD_decompress(out, ctypes.c_size_t(len(out)), body, ctypes.c_size_t(len(body)))
+    return out.raw[:size]
 
 
 @dataclass
@@ -105,10 +115,14 @@ class Reference:
         self.lock = threading.RLock()
         self.members = {"ada"}
         self.experiments: dict[str, Stored] = {}
+        self.made = 0
+        self.registered: dict[tuple[str, ...], str] = {}  # place, or what a copy differs from
         self.requests: list[Request] = []
         self.violations: list[str] = []
         self.full: set[str] = set()  # there is no room for these files
         self.fault: Callable[[Request], Fault | None] = lambda request: None
+        self.refuse: Callable[[Request, bytes], Fault | None] = lambda request, body: None
+        self.packed = 0  # bodies that came as zstd
         self.hook: Callable[[Request], None] = lambda request: None
         self.sockets: set[socket.socket] = set()
         self.httpd = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -148,6 +162,8 @@ class Reference:
 
     def _serve(self, handler: BaseHTTPRequestHandler) -> None:
         size = int(handler.headers.get("Content-Length", 0))
+        if handler.path.startswith("http://"):  # as to a proxy
+            handler.path = "/" + handler.path.split("/", 3)[3]
         with self.lock:
             request = Request(len(self.requests) + 1, handler.command, handler.path, size)
             self.requests.append(request)
@@ -159,7 +175,14 @@ class Reference:
             handler.connection.shutdown(socket.SHUT_RDWR)
             return
         body = handler.rfile.read(size)
+        if len(body) < size:  # the client was killed in the middle
+            handler.close_connection = True
+            return
         self.hook(request)
+        if handler.headers.get("Content-Encoding") == "zstd":
+            self.packed += 1
+            body = unpack(body)
+        fault = self.refuse(request, body) or fault
         if fault.status:
             status, answer = fault.status, {"error": fault.code, "message": "told to fail"}
         else:
@@ -237,31 +260,33 @@ class Reference:
         if namespace not in self.members:
             raise Refused(404, "not_found")
         asked = json.loads(body)
-        name = asked["name"]
-        for number in range(1, 100):
-            if number > 1:
-                name = f"{asked['name']} (copy {number})"
-            place = (namespace, asked["project"], asked["folder"], name)
-            found = [(k, e) for k, e in self.experiments.items() if e.place == place]
-            if asked.get("diverged") and (
-                number == 1 or (found and found[0][1].run != asked["run"])
-            ):
-                continue
-            if not found:
-                self.experiments[f"x{len(self.experiments) + 1}"] = Stored(place, asked["run"])
-                continue_with = f"x{len(self.experiments)}"
-            else:
-                continue_with = found[0][0]
-            return {
-                "id": continue_with,
-                "project_id": "p1",
-                "namespace": namespace,
-                "project": place[1],
-                "folder": place[2],
-                "name": name,
-                "created": not found,
-            }
-        raise AssertionError("too many copies")
+        known = [e.place for e in self.experiments.values()]
+        place = (namespace, asked["project"], asked["folder"], asked["name"])
+        key: tuple[str, ...] = place
+        if asked.get("diverged"):
+            # The copy of a run that differs from an experiment: that at the place unless told.
+            key = (asked.get("from") or self.registered[place], asked["run"])
+            number = 2
+            while (*place[:3], f"{asked['name']} (copy {number})") in known:
+                number += 1
+            place = (*place[:3], f"{asked['name']} (copy {number})")
+        elif "from" in asked:
+            self._breach("from, without diverged")
+        found = self.registered.get(key)
+        if found not in self.experiments:
+            self.made += 1
+            found = self.registered[key] = f"x{self.made}"
+            self.experiments[found] = Stored(place, asked["run"])
+        stored = self.experiments[found]
+        return {
+            "id": found,
+            "project_id": "p1",
+            "namespace": namespace,
+            "project": place[1],
+            "folder": place[2],
+            "name": stored.place[3],
+            "created": place not in known,
+        }
 
     def _heads(self, body: bytes, name: str) -> dict:
         stored, asked = self._experiment(name), json.loads(body)["streams"]

@@ -149,7 +149,7 @@ static void ends_a_page_that_grows_large(void **state)
     struct meta *m = *state;
     struct meta_docs docs = {0};
     struct meta_range range = everything;
-    static char body[META_MAX_BODY_BYTES];
+    static char body[META_MAX_BODY_BYTES / 2];
     const char *token = "t";
     size_t total = 0, pages = 0;
     char id[8] = "";
@@ -192,6 +192,12 @@ static void refuses_a_write_whole(void **state)
     const struct meta_doc bad[] = {
         {.partition = "p", .id = "b", .text = body, .text_len = sizeof body},
         {.partition = "p", .id = "b", .data = body, .data_len = sizeof body},
+        {.partition = "p",
+         .id = "b",
+         .text = body,
+         .text_len = sizeof body / 2,
+         .data = body,
+         .data_len = sizeof body / 2 + 1},
         {.partition = "p", .id = "b", .text_len = 1},
         {.partition = "p", .id = "b", .data_len = 1},
         {.partition = "p", .id = "b", .tokens = &token, .n_tokens = 1},

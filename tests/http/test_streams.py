@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,48 @@ def test_append(api):
     assert listed["streams"][0]["offset"] == len(POINTS)
     assert listed["streams"][0]["lines"] == 2
     assert api.request("GET", f"{path}/{STREAM}")[2] == POINTS
+
+
+LIMIT = 8 << 20
+
+
+def full_append(names: list[str], before: list[bytes], total: int, seed: int) -> tuple[bytes, list]:
+    """An append of `total` bytes to one stream for each name: of what does not compress, and a few
+    spaces. And the bytes of each."""
+    noise = random.Random(seed).randbytes(total).replace(b"\n", b"\r")
+    length = total // len(names) // 2
+    while True:
+        parts = [noise[i * length : (i + 1) * length - 1] + b"\n" for i in range(len(names))]
+        heads = [
+            {"stream": f"{i:032x}", "kind": "metric", "file": name, "offset": len(before[i])}
+            | {"sha256": sha256(before[i]), "length": length}
+            for i, name in enumerate(names)
+        ]
+        head = json.dumps({"streams": heads}).encode()
+        missing = total - len(head) - 1 - length * len(names)
+        if 0 <= missing < len(names) + 10:
+            return head + b" " * missing + b"\n" + b"".join(parts), parts
+        length += missing // len(names)
+
+
+@pytest.mark.parametrize("count", [1, 10000])
+def test_the_largest_append_that_does_not_compress(api, count):
+    """Nothing within the limits is refused for what it holds."""
+    path = f"/experiments/{api.register(f'largest {count}')['id']}/streams"
+    nothing = [b""] * count
+    # Names as long as a request can carry; then short ones for the same streams.
+    names = [f"{i}/{'n' * (7_500_000 // count - 400)}"[:2048] for i in range(count)]
+    body, first = full_append(names, nothing, LIMIT, 1)
+    assert len(body) == LIMIT
+    api.call("POST", path, body)
+    body, second = full_append(["x"] * count, first, LIMIT, 2)
+    assert len(body) == LIMIT
+    for _ in range(2):
+        api.call("POST", path, body)
+    for i in {0, count - 1}:
+        assert api.request("GET", f"{path}/{i:032x}")[2] == first[i] + second[i]
+    listed = api.call("GET", f"{path}?limit=1")["streams"]
+    assert listed[0]["file"] == names[0]
 
 
 def test_cursors_are_checked(api):

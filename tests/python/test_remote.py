@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import pty
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from ml_dash.exceptions import (
     ConfigurationError,
     ExperimentError,
     NotFoundError,
+    NotSentError,
     RemoteUnavailable,
     TimedOutError,
 )
@@ -364,10 +366,18 @@ def test_a_file_that_cannot_be_sent_is_told(server, capfd):
             server.start()
             with pytest.raises(TimeoutError):
                 e.flush(remote=True, timeout=0)
+        good = e.files.save_blob(b"good", to="good.bin")
+        for _ in range(2):
+            with pytest.raises(NotSentError, match="x.bin") as met:
+                e.flush(remote=True, timeout=60)
+            ((name, reason),) = met.value.failures
+            assert saved["id"] in name and "not what was saved" in reason
+            assert pickle.loads(pickle.dumps(met.value)).failures == met.value.failures
         with pytest.warns(RemoteWarning, match="x.bin"):
-            e.flush(remote=True, timeout=60)
+            assert e.uploaded(good)
         assert e.uploaded(saved, timeout=10) is False
         assert e.remote_status["filesFailed"] == 1
+    assert "x.bin" in capfd.readouterr().err
 
 
 def test_fork(server):

@@ -27,7 +27,10 @@ def has_server() -> bool:
 class Server:
     """`ml-dash serve` with a data directory of its own, one user and a token."""
 
-    def __init__(self, folder: Path, port: int = 0, **environment: str) -> None:
+    def __init__(
+        self, folder: Path, port: int = 0, words: tuple[str, ...] = (), **environment: str
+    ) -> None:
+        self.words = words
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.ready = folder / "ready"
@@ -40,7 +43,7 @@ class Server:
         self.ready.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [COMMAND, "serve", "--data", self.data, "--listen", f"127.0.0.1:{self.port}"]
-            + ["--ready-file", self.ready, "--log", self.log],
+            + ["--ready-file", self.ready, "--log", self.log, *self.words],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             env=self.environment,

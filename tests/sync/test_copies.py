@@ -42,6 +42,38 @@ def test_an_older_copy_has_nothing_to_send(server, tmp_path):
     assert names == {"first.txt", "second.txt"}
 
 
+def test_three_resumed_copies_are_three_experiments(server, tmp_path):
+    """Each is complete, each point once, however often and in which order they go on."""
+    with make_run(tmp_path / "one").run as e:
+        add(e, "shared")
+    roots = ("one", "two", "three")
+    for root in roots[1:]:
+        shutil.copytree(tmp_path / "one", tmp_path / root)
+    experiments: dict[str, str] = {}
+    for turn, order in enumerate((roots, roots[::-1], ("two", "one", "three"))):
+        for root in order:
+            with make_run(tmp_path / root).run as e:
+                for i in range(5):
+                    e.metrics("loss").append(value=float(turn), by=root, i=i)
+                e.files().save_text(root, to=f"{root} {turn}.txt")
+            for _ in range(2):
+                report = sync(server, tmp_path / root / "digits/run")
+                assert experiments.setdefault(root, report["experiment"]) == report["experiment"]
+                assert report["filesFailed"] == 0 and report["stderr"].count("copied") <= 1
+            assert report["filesSent"] == report["linesBytesSent"] == 0  # the second time
+    assert len(set(experiments.values())) == 3
+    assert {e["name"] for e in server.experiments()} == {"run", "run (copy 2)", "run (copy 3)"}
+    for root in roots:
+        remote = {"id": experiments[root]}
+        names = {f["filename"] for f in server.files(remote)}
+        assert names == {"shared.txt"} | {f"{root} {turn}.txt" for turn in range(3)}
+        points = server.lines(remote, "metric")
+        own = [(p["data"]["value"], p["data"]["i"]) for p in points if "by" in p["data"]]
+        assert own == [(float(turn), i) for turn in range(3) for i in range(5)]
+        assert {p["data"]["by"] for p in points if "by" in p["data"]} == {root}
+        assert [p["index"] for p in points] == list(range(25))
+
+
 def other_machine(folder, id_here: str, id_there: str) -> None:
     """Gives a file of a finished run another id, as if it had been made at the same moment as
     one on another machine."""

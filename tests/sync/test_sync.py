@@ -94,6 +94,23 @@ def test_a_cut_connection_is_taken_up_again(server, tmp_path):
     assert server.content(remote, huge) == big(40_000_000, 2)
 
 
+def test_lines_that_go_packed_arrive_as_they_were(server, tmp_path):
+    """To 0.0.0.0, which is this machine, but no name of it."""
+    with make_run(tmp_path / "runs").run as e:
+        e.metrics("loss").append_batch([dict(value=i * 0.5, step=i) for i in range(20_000)])
+    server.stop()
+    server.words = ("--host", "0.0.0.0")
+    server.start()
+    server.url = server.url.replace("127.0.0.1", "0.0.0.0")
+    report = sync(server, tmp_path / "runs/digits/run")
+    remote = server.experiment("run")
+    assert report["linesBytesSent"] == sum(s["offset"] for s in server.streams(remote))
+    assert [p["data"]["value"] for p in server.lines(remote, "metric")][::1000] == [
+        i * 0.5 for i in range(0, 20_000, 1000)
+    ]
+    assert sync(server, tmp_path / "runs/digits/run")["linesBytesSent"] == 0
+
+
 WRITER = """
 import sys, time, ml_dash
 e = ml_dash.Experiment(name="live", project="digits", local_path="runs", progress=False)
