@@ -56,7 +56,8 @@ static bool begin_body(struct request *r)
     size_t max = r->match.route->max_body;
     size_t most = r->content_length < max ? (size_t)r->content_length : max;
     if (!request_reserve(r, most)) {
-        respond_status_locked(r, 503, "unavailable", "the server's memory is full of other bodies");
+        respond_status_locked(r, 503, "unavailable", "the server's memory is full of other bodies",
+                              NULL);
         return false;
     }
     if (max > 0)
@@ -113,7 +114,7 @@ static void take_quick(struct request *r, const char *data, size_t *size)
     if (error != MLD_OK)
         respond_status_locked(r, error == MLD_ETOOLARGE ? 413 : 503,
                               error == MLD_ETOOLARGE ? "too_large" : "unavailable",
-                              "the body is larger than this address takes");
+                              "the body is larger than this address takes", "body");
 }
 
 /* What does not fit waits in the library's buffer until the worker has taken half of the ring. */

@@ -6,6 +6,11 @@
 
 #include "base/utf8.h"
 
+static enum mld_error blame_target(enum mld_error code)
+{
+    return error_blame(code, "target");
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -40,12 +45,12 @@ enum mld_error route_decode(const char **out, struct arena *arena, const char *t
     for (size_t i = 0, used = 0; i < len; i += used) {
         int byte = decoded_byte(text + i, len - i, plus, &used);
         if (byte < 0)
-            return error_set(MLD_EINVALID, "the address has a broken %% escape");
+            return blame_target(error_set(MLD_EINVALID, "the address has a broken %% escape"));
         decoded[decoded_len++] = (char)byte;
     }
     decoded[decoded_len] = '\0';
     if (!utf8_is_valid(decoded, decoded_len))
-        return error_set(MLD_EINVALID, "the address is no UTF-8");
+        return blame_target(error_set(MLD_EINVALID, "the address is no UTF-8"));
     *out = decoded;
     return MLD_OK;
 }
@@ -71,7 +76,8 @@ enum mld_error route_query(struct pair **out, size_t *out_n, struct arena *arena
     for (const char *p = query; *p != '\0'; p++)
         n += *p == '&';
     if (n > HTTP_MAX_QUERY)
-        return error_set(MLD_EINVALID, "the query has more than %d names", HTTP_MAX_QUERY);
+        return blame_target(
+            error_set(MLD_EINVALID, "the query has more than %d names", HTTP_MAX_QUERY));
     struct pair *pairs = arena_alloc(arena, n * sizeof *pairs);
     if (pairs == NULL)
         return error_set(MLD_ENOMEM, "out of memory");
