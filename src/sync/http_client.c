@@ -255,6 +255,7 @@ static enum mld_error code_of(long status)
     case 403:
         return MLD_EACCESS;
     case 404:
+    case 410: /* an upload that was dropped */
         return MLD_ENOTFOUND;
     case 409:
         return MLD_ECONFLICT;
@@ -262,6 +263,7 @@ static enum mld_error code_of(long status)
         return MLD_ETOOLARGE;
     case 422:
         return MLD_ECHECKSUM;
+    case 408:
     case 429:
         return MLD_EUNAVAILABLE;
     case 507:
