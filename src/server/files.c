@@ -91,12 +91,12 @@ enum mld_error file_offer_check(const struct file_offer *o, bool with_name)
     if (o->size > INT64_MAX)
         return error_blame(error_set(MLD_EINVALID, "file %s: size_bytes is too large", o->id),
                            "size_bytes");
-    if (!with_name)
-        return MLD_OK;
     if ((o->as == NULL) != (o->stream == NULL) ||
         (o->as != NULL && (!file_id_is_fine(o->as) || !doc_is_hex(o->stream, 32))))
         return error_blame(error_set(MLD_EINVALID, "file %s: as and stream go together", o->id),
                            "as");
+    if (!with_name)
+        return MLD_OK;
     if (!doc_is_plain(o->path, 4096) || o->path[0] != '/')
         return error_blame(
             error_set(MLD_ENAME, "file %s: path is no path that begins with /", o->id), "path");

@@ -91,7 +91,7 @@ BODIES = {
         "{base}/files/status",
         {"files": [{"id": "1", "size_bytes": 3, "sha256": sha256(b"abc")}]},
         None,
-        {"id": str, "size_bytes": int, "sha256": str},
+        {"id": str, "size_bytes": int, "sha256": str, "as": str, "stream": str},
     ),
     "small": (
         "POST",
@@ -184,7 +184,7 @@ WRONG_VALUES = [
     *[("small", "sha256", value) for value in ("", "0" * 63, "A" * 64)],
     *[("small", "size_bytes", value) for value in (-1, 2, 4)],
     *[("small", "content_type", value) for value in ("", "text/plain\r\nX: y", "x" * 256)],
-    *[("small", "as", value) for value in ("1", "")],
+    *[(n, "as", v) for n in ("status", "small", "upload") for v in ("1", "", "../1", "a" * 300)],
     *[("upload", "id", value) for value in ("", "../1", "..", "1/2")],
     *[("upload", "size_bytes", value) for value in (-1, 0, 50 * 2**20 + 1, 2**63 - 1)],
     *[("token", "expires_in_s", value) for value in (0, -1, 2**62)],
