@@ -81,18 +81,17 @@ static enum mld_error insert_team(struct meta *m, struct arena *arena, const cha
 /* Whether the team is this user's making: left without members by a crash, or made by the same
  * request before, and the user still owns it. */
 static bool is_own(struct meta *m, struct arena *arena, const char *id, const char *owner_id,
-                          struct space *out)
+                   struct space *out)
 {
     json_t *object = NULL;
     struct members members;
     enum role role = ROLE_NONE;
     bool own = account_get(m, "namespaces", id, &object, NULL) == MLD_OK &&
-                      take_space(arena, id, object, out) == MLD_OK && out->team;
+               take_space(arena, id, object, out) == MLD_OK && out->team;
     const char *owner = json_string_value(json_object_get(object, "owner"));
     own = own && owner != NULL && strcmp(owner, owner_id) == 0 &&
           accounts_members(m, arena, id, NULL, &members) == MLD_OK &&
-          accounts_role(m, id, owner_id, &role) == MLD_OK &&
-          (members.n == 0 || role == ROLE_OWNER);
+          accounts_role(m, id, owner_id, &role) == MLD_OK && (members.n == 0 || role == ROLE_OWNER);
     json_decref(object);
     return own;
 }
@@ -266,7 +265,8 @@ static enum mld_error put_out(struct meta *m, const char *namespace_id, json_t *
     json_t *again = NULL;
     struct meta_docs docs = {0};
     struct meta_docs space_docs = {0};
-    const char *role = json_string_value(json_object_get(json_object_get(space, "leaving"), "role"));
+    const char *role =
+        json_string_value(json_object_get(json_object_get(space, "leaving"), "role"));
     member_key(key, namespace_id, leaving_user(space));
     enum mld_error error = account_get(m, "members", key, &member, &docs);
     if (error == MLD_OK && is_owner(member)) {

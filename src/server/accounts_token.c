@@ -107,12 +107,12 @@ static enum mld_error insert_token(struct meta *m, struct arena *arena, const ch
         return error;
     id[TOKEN_ID_LEN] = '\0'; /* public: people type it */
     snprintf(public, sizeof public, "id:%s", id);
-    int64_t expires = new->lifetime_s == 0 ? 0 : now + new->lifetime_s * US_PER_S;
-    json_t *object = json_pack("{s:s,s:s,s:s,s:I,s:I,s:i}", "id", id, "user", new->user_id, "name",
-                               new->name, "created", (json_int_t)now, "expires",
-                               (json_int_t)expires, "last_used", 0);
+    int64_t expires = new->lifetime_s == 0 ? 0 : now + new->lifetime_s *US_PER_S;
+    json_t *object =
+        json_pack("{s:s,s:s,s:s,s:I,s:I,s:i}", "id", id, "user", new->user_id, "name", new->name,
+                  "created", (json_int_t)now, "expires", (json_int_t)expires, "last_used", 0);
     if (object == NULL ||
-        (new->once && json_object_set_new(object, "once", json_integer(new->lifetime_s)) != 0))
+        (new->once &&json_object_set_new(object, "once", json_integer(new->lifetime_s)) != 0))
         error = account_no_memory();
     if (error == MLD_OK)
         error = take_token(arena, object, out);
@@ -239,8 +239,8 @@ enum mld_error accounts_revoke_token(struct meta *m, const char *user_id, const 
         error = account_parse(&docs.docs[0], &object);
     if (error == MLD_OK)
         error = take_token(&arena, object, &token);
-    if (error == MLD_OK && (is_revoked(object) ||
-                            (user_id != NULL && strcmp(token.user_id, user_id) != 0)))
+    if (error == MLD_OK &&
+        (is_revoked(object) || (user_id != NULL && strcmp(token.user_id, user_id) != 0)))
         error = MLD_ENOTFOUND;
     if (error == MLD_ENOTFOUND)
         error_set(error, "there is no token '%.64s'", token_id);

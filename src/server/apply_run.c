@@ -33,8 +33,8 @@ static enum mld_error run_stream(struct apply *a, struct target *t, const struct
     return MLD_OK;
 }
 
-/* A reason as long as a run folder keeps one, cut between characters; of any length it would make the
- * writer's document one that cannot be written. */
+/* A reason as long as a run folder keeps one, cut between characters; of any length it would make
+ * the writer's document one that cannot be written. */
 static const char *short_reason(struct apply *a, const char *reason)
 {
     size_t len = reason == NULL ? 0 : strlen(reason);

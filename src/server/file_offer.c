@@ -55,8 +55,8 @@ static enum mld_error note_twin(const struct files_place *place, const struct fi
             known = known || strcmp(items[n], o->stream) == 0;
         }
         if (error == MLD_OK && !known && n == FILE_MAX_TWINS)
-            error = error_blame(
-                error_set(MLD_EINVALID, "too many files have the id %s", o->as), "as");
+            error =
+                error_blame(error_set(MLD_EINVALID, "too many files have the id %s", o->as), "as");
         if (error == MLD_OK && !known) {
             items[n++] = o->stream;
             doc->twins = (struct text_list){items, n};

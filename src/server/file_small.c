@@ -165,7 +165,8 @@ static enum mld_error check(struct file_offer *offers, size_t n)
     if (sorted == NULL)
         return no_memory();
     if (n > FILES_MAX_SMALL)
-        error = error_blame(error_set(MLD_EINVALID, "more than %d files", FILES_MAX_SMALL), "files");
+        error =
+            error_blame(error_set(MLD_EINVALID, "more than %d files", FILES_MAX_SMALL), "files");
     for (size_t i = 0; i < n && error == MLD_OK; i++) {
         sorted[i] = &offers[i];
         error = file_offer_check(&offers[i], true);

@@ -205,10 +205,10 @@ enum mld_error upload_create(const struct files_place *place, const struct file_
     *out = (struct upload_info){0};
     enum mld_error error = file_offer_check(offer, true);
     if (error == MLD_OK && offer->size > max_bytes)
-        error = error_blame(
-            error_set(MLD_ETOOLARGE, "file %s is larger than the server's limit of %llu bytes",
-                      offer->filename, (unsigned long long)max_bytes),
-            "size_bytes");
+        error = error_blame(error_set(MLD_ETOOLARGE,
+                                      "file %s is larger than the server's limit of %llu bytes",
+                                      offer->filename, (unsigned long long)max_bytes),
+                            "size_bytes");
     if (error == MLD_OK && offer->size == 0)
         error = error_blame(error_set(MLD_EINVALID, "file %s has no bytes: send it as a small one",
                                       offer->filename),

@@ -81,10 +81,9 @@ enum mld_error file_get(struct file_doc *out, struct arena *arena, struct meta *
 enum mld_error file_offer_check(const struct file_offer *o, bool with_name)
 {
     if (!file_id_is_fine(o->id))
-        return error_blame(error_set(MLD_EINVALID,
-                                     "a file's id is 1 to %d letters, digits, - and _",
-                                     FILE_ID_MAX),
-                           "id");
+        return error_blame(
+            error_set(MLD_EINVALID, "a file's id is 1 to %d letters, digits, - and _", FILE_ID_MAX),
+            "id");
     if (!doc_is_hex(o->sha256, SHA256_HEX_LEN))
         return error_blame(error_set(MLD_EINVALID, "file %s: sha256 is 64 hex digits", o->id),
                            "sha256");

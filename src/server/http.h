@@ -139,8 +139,8 @@ struct http_options {
     const char *tls_key;
     const char *const *cors_origins; /* exact origins; none: no cross-origin answers */
     size_t n_cors_origins;
-    const char *const *trusted_proxies; /* addresses, "10.0.0.0/8": whose X-Forwarded-For is believed;
-                                           none: nobody's */
+    const char *const *trusted_proxies; /* addresses, "10.0.0.0/8": whose X-Forwarded-For is
+                                           believed; none: nobody's */
     size_t n_trusted_proxies;
     const char *const *hosts; /* accepted Host names besides loopback ones and the listen address;
                                  none: any when listening beyond loopback */

@@ -201,7 +201,8 @@ struct guard_verdict guard_names_check(const struct guard_head *head,
         return REFUSE(421, "Host", "this server does not go by that Host name: see --host");
     if (origin && !only_reads(head->method) && !is_same_origin(origin, host) &&
         guard_origin(head, names) == NULL)
-        return REFUSE(403, "Origin", "requests from pages of that Origin are not taken: see --cors-origin");
+        return REFUSE(403, "Origin",
+                      "requests from pages of that Origin are not taken: see --cors-origin");
     return FINE;
 }
 

@@ -111,6 +111,17 @@ static void answer_options(struct request *r)
     respond_ready_locked(r);
 }
 
+static void refuse_target(struct request *r, enum mld_error error)
+{
+    const char *field = error_field()[0] != '\0' ? error_field() : NULL;
+    if (error == MLD_ENOTFOUND)
+        respond_status_locked(r, 404, "not_found", mld_error_message(), field);
+    else if (error == MLD_ENOMEM)
+        respond_status_locked(r, 503, "unavailable", mld_error_message(), NULL);
+    else
+        respond_status_locked(r, 400, "invalid", mld_error_message(), field);
+}
+
 static bool match(struct request *r)
 {
     char *path = arena_strdup(&r->arena, r->head.target);
@@ -133,14 +144,7 @@ static bool match(struct request *r)
         error = route_query(&r->query, &r->n_query, &r->arena, query);
     if (error == MLD_OK)
         return true;
-    respond_status_locked(r,
-                          error == MLD_ENOTFOUND ? 404
-                          : error == MLD_ENOMEM  ? 503
-                                                 : 400,
-                          error == MLD_ENOTFOUND ? "not_found"
-                          : error == MLD_ENOMEM  ? "unavailable"
-                                                 : "invalid",
-                          mld_error_message(), error_field()[0] ? error_field() : NULL);
+    refuse_target(r, error);
     return false;
 }
 

@@ -92,7 +92,7 @@ struct http {
     struct http_options options; /* with defaults filled in; texts are own */
     struct guard_names names;
     struct proxy_net *proxies; /* trusted ones, in the arena */
-    struct arena arena; /* of the options' texts */
+    struct arena arena;        /* of the options' texts */
     int listen_fd;
     int wake_fd;
     unsigned port;
@@ -123,7 +123,7 @@ struct request {
     struct MHD_Connection *mhd;
     char id[40];
     char client[PROXY_ADDRESS_MAX]; /* address, without port */
-    int64_t begun_us; /* wall clock, for the log */
+    int64_t begun_us;               /* wall clock, for the log */
     int64_t begun_ms;
     const char *target_at; /* where the library has the target */
     struct arena arena;
@@ -153,7 +153,7 @@ struct request {
     struct buf body;   /* of quick routes */
     json_t *json;
     struct ring ring; /* the body, later the answer */
-    size_t reserved;  /* of http.memory, before it was known for whom */
+    size_t reserved;  /* of http.memory: what is small, or was before it was known for whom */
     size_t own;       /* of it, in the caller's share */
     bool transfers;   /* has a place of http.transfers */
 
@@ -184,8 +184,8 @@ bool head_read(struct request *r, const char *method, const char *version);
 /* http_request.c */
 struct request *request_new(struct http *http, struct conn *conn, struct MHD_Connection *mhd);
 void request_unref(struct request *r);
-/* Reserves bytes of the memory for bodies and answers, of the caller's share once it is admitted;
- * given back with the request. */
+/* Reserves bytes of the memory for bodies and answers, given back with the request: of the caller's
+ * share, once it is admitted and unless they are few. */
 bool request_reserve(struct request *r, size_t bytes);
 /* In whose share it is: the user's, or else the address's. */
 const char *request_holder(const struct request *r);
@@ -199,7 +199,8 @@ void work_run(void *request);
 /* Hands the request to a worker; answers 503 when there is none. The phase must be set. */
 void work_submit_locked(struct request *r);
 
-/* http_respond.c: an answer of the layer itself, from any thread. `field`: what is to blame, or NULL.
+/* http_respond.c: an answer of the layer itself, from any thread. `field`: what is to blame, or
+ * NULL.
  */
 void respond_status_locked(struct request *r, unsigned status, const char *error,
                            const char *message, const char *field);

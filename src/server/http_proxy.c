@@ -49,7 +49,8 @@ enum mld_error proxy_parse(struct proxy_net *out, const char *text)
                bits <= (a.is_ipv4 ? 32 : 128);
     if (!good)
         return error_set(MLD_EINVALID,
-                         "'%s' is no address of a proxy: one is like 127.0.0.1 or 10.0.0.0/8", text);
+                         "'%s' is no address of a proxy: one is like 127.0.0.1 or 10.0.0.0/8",
+                         text);
     memcpy(out->bytes, a.bytes, sizeof out->bytes);
     out->bits = bits < 0 ? 128 : (unsigned)bits + (a.is_ipv4 ? 96 : 0);
     return MLD_OK;
@@ -73,8 +74,8 @@ static bool is_trusted(const struct address *a, const struct proxy_net *nets, si
     return false;
 }
 
-/* An entry: an address, an IPv4 address with a port, or an IPv6 address in brackets, with or without
- * a port. */
+/* An entry: an address, an IPv4 address with a port, or an IPv6 address in brackets, with or
+ * without a port. */
 static bool read_entry(struct address *out, const char *text, size_t len)
 {
     char entry[PROXY_ADDRESS_MAX];

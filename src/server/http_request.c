@@ -52,9 +52,10 @@ void request_unref(struct request *r)
 
 bool request_reserve(struct request *r, size_t bytes)
 {
-    if (!share_take(&r->http->memory, r->admitted ? request_holder(r) : NULL, bytes))
+    bool own = r->admitted && bytes > HTTP_EARLY_BODY_BYTES;
+    if (!share_take(&r->http->memory, own ? request_holder(r) : NULL, bytes))
         return false;
-    if (r->admitted)
+    if (own)
         r->own += bytes;
     else
         r->reserved += bytes;

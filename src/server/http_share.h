@@ -1,7 +1,7 @@
 /* http_share.h: something bounded that requests hold for as long as their client likes (places for
  * transfers, memory for bodies and answers), shared so that one holder cannot have all of it. A
- * holder may take more while it has less than SHARE_TIMES_FREE times what is free: alone it gets two
- * thirds, two get two fifths each, and the next one always finds some. Thread-safe. */
+ * holder may take more while it has less than SHARE_TIMES_FREE times what is free: alone it gets
+ * two thirds, two get two fifths each, and the next one always finds some. Thread-safe. */
 #ifndef SERVER_HTTP_SHARE_H
 #define SERVER_HTTP_SHARE_H
 

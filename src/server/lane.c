@@ -172,9 +172,11 @@ static enum mld_error check_append(const struct lane_append *a)
                            "sha256");
     if (a->slot > LANE_MAX_SLOT)
         return error_blame(
-            error_set(MLD_EINVALID, "stream %s: slot is 0 to %d", a->stream, LANE_MAX_SLOT), "slot");
+            error_set(MLD_EINVALID, "stream %s: slot is 0 to %d", a->stream, LANE_MAX_SLOT),
+            "slot");
     if (!doc_is_plain(a->file, LANE_MAX_FILE_BYTES))
-        return error_blame(error_set(MLD_EINVALID, "stream %s: file is no name", a->stream), "file");
+        return error_blame(error_set(MLD_EINVALID, "stream %s: file is no name", a->stream),
+                           "file");
     if (a->offset > INT64_MAX - a->len)
         return error_blame(error_set(MLD_EINVALID, "stream %s: offset is too large", a->stream),
                            "offset");
@@ -205,13 +207,14 @@ static enum mld_error check_appends(const struct lane_append *appends, size_t n)
     }
     if (error == MLD_OK && total > LANE_MAX_REQUEST_BYTES)
         error = error_blame(
-            error_set(MLD_ETOOLARGE, "more than %zu bytes at once", LANE_MAX_REQUEST_BYTES), "body");
+            error_set(MLD_ETOOLARGE, "more than %zu bytes at once", LANE_MAX_REQUEST_BYTES),
+            "body");
     if (error == MLD_OK)
         qsort(sorted, n, sizeof(void *), by_id);
     for (size_t i = 1; error == MLD_OK && i < n; i++)
         if (strcmp(sorted[i - 1]->stream, sorted[i]->stream) == 0)
-            error = error_blame(error_set(MLD_EINVALID, "stream %s is there twice", sorted[i]->stream),
-                                "streams");
+            error = error_blame(
+                error_set(MLD_EINVALID, "stream %s is there twice", sorted[i]->stream), "streams");
     free(sorted);
     return error;
 }

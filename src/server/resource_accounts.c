@@ -160,9 +160,9 @@ static enum mld_error seed_of(const struct request *r, const char *key, unsigned
     const char *token = request_header(r, "Authorization");
     struct buf text;
     if (key[0] == '\0' || strlen(key) > MAX_KEY_BYTES)
-        return error_blame(error_set(MLD_EINVALID, "Idempotency-Key has 1 to %d bytes",
-                                     MAX_KEY_BYTES),
-                           "Idempotency-Key");
+        return error_blame(
+            error_set(MLD_EINVALID, "Idempotency-Key has 1 to %d bytes", MAX_KEY_BYTES),
+            "Idempotency-Key");
     buf_init(&text, (size_t)64 << 10);
     buf_printf(&text, "token:%s\n%s\n%s", request_caller(r)->user_id, token ? token : "", key);
     enum mld_error error = buf_check(&text, "the request");
@@ -275,7 +275,8 @@ void put_member(struct request *r)
     enum mld_error error = body_text(r, "role", NULL, &name);
     enum role role = error == MLD_OK ? role_of_name(name) : ROLE_NONE;
     if (error == MLD_OK && role == ROLE_NONE)
-        error = error_blame(error_set(MLD_EINVALID, "role must be reader, writer or owner"), "role");
+        error =
+            error_blame(error_set(MLD_EINVALID, "role must be reader, writer or owner"), "role");
     if (error == MLD_OK)
         set_role(r, role);
     else

@@ -41,6 +41,14 @@ static void take_term(struct asked *a, const char *name, const char *value)
     doc_put_text(&a->text, name, value);
 }
 
+static void take_prefix(struct asked *a, const char *value)
+{
+    a->error = name_canonical_prefix(value, &a->prefix);
+    if (a->error != MLD_OK)
+        error_blame(a->error, "prefix");
+    a->query.prefix = buf_text(&a->prefix);
+}
+
 static enum mld_error take_query(struct request *r, struct asked *a)
 {
     static const char *const NAMES[] = {"prefix", "glob", "alias", "versions", "deleted"};
@@ -60,12 +68,8 @@ static enum mld_error take_query(struct request *r, struct asked *a)
     }
     doc_put_text(&a->text, "experiment", q->experiment);
     doc_put_text(&a->text, "project", q->project);
-    if (a->error == MLD_OK && values[0] != NULL) {
-        a->error = name_canonical_prefix(values[0], &a->prefix);
-        if (a->error != MLD_OK)
-            error_blame(a->error, "prefix");
-        q->prefix = buf_text(&a->prefix);
-    }
+    if (a->error == MLD_OK && values[0] != NULL)
+        take_prefix(a, values[0]);
     q->glob = values[1];
     q->alias = values[2];
     q->all_versions = values[3] != NULL && strcmp(values[3], "all") == 0;

@@ -96,8 +96,8 @@ static enum mld_error read_appends(const json_t *list, const char *bytes, size_t
         uint64_t length = 0;
         enum mld_error error = read_append(json_array_get(list, i), &appends[i], &length);
         if (error == MLD_OK && length > len)
-            error = error_blame(error_set(MLD_EINVALID, "the body has fewer bytes than length says"),
-                                "length");
+            error = error_blame(
+                error_set(MLD_EINVALID, "the body has fewer bytes than length says"), "length");
         if (error != MLD_OK)
             return error_blame_element(error, "streams", i);
         appends[i].data = bytes;
@@ -105,9 +105,10 @@ static enum mld_error read_appends(const json_t *list, const char *bytes, size_t
         bytes += length;
         len -= length;
     }
-    return len == 0 ? MLD_OK
-                    : error_blame(error_set(MLD_EINVALID, "the body has more bytes than length says"),
-                                  "length");
+    return len == 0
+               ? MLD_OK
+               : error_blame(error_set(MLD_EINVALID, "the body has more bytes than length says"),
+                             "length");
 }
 
 /* The body as it was meant: unpacked when it is packed. */

@@ -61,8 +61,8 @@ HEAD = {
     "length": len(LINE),
 }
 
-# Route, body, bytes behind its line, and the members that must be texts, numbers or booleans. A list
-# of elements is named by its one element.
+# Route, body, bytes behind its line, and the members that must be texts, numbers or booleans. A
+# list of elements is named by its one element.
 BODIES = {
     "register": (
         "POST",
@@ -169,16 +169,25 @@ TEXTS = ["", "..", ".", "a/b", "/", "a\0b", "a\r\nX: y", "\x1b[2J", "x" * 256, "
 WRONG_VALUES = [
     *[("register", "project", value) for value in TEXTS],
     *[("register", "name", value) for value in TEXTS],
-    *[("register", "folder", v) for v in ("..", "a/../b", "a//b", "./a", "a\0", "a\nb", "y" * 1100)],
+    *[
+        ("register", "folder", v)
+        for v in ("..", "a/../b", "a//b", "./a", "a\0", "a\nb", "y" * 1100)
+    ],
     *[("register", "run", value) for value in ("", "a:b", "x" * 101, "a\nb")],
-    *[("append", "stream", value) for value in ("", "../x", "0" * 31, "0" * 33, "G" * 32, "A" * 32)],
+    *[
+        ("append", "stream", value)
+        for value in ("", "../x", "0" * 31, "0" * 33, "G" * 32, "A" * 32)
+    ],
     *[("append", "sha256", value) for value in ("", "0" * 63, "0" * 65, "Z" * 64, "A" * 64)],
     *[("append", "kind", value) for value in ("", "records ", "metrics", "RECORDS")],
     *[("append", "slot", value) for value in (-1, 1024, 2**31)],
     *[("append", "offset", value) for value in (-1, 2**63 - 1)],
     *[("append", "length", value) for value in (-1, 0, 1, 10**6)],
     *[("append", "file", value) for value in ("", "a\nb", "a\0b", "x" * 5000)],
-    *[("small", "id", v) for v in ("", "../1", "1/2", ".", "a b", "%2e", "1\n", "x" * 300, "\u0661")],
+    *[
+        ("small", "id", v)
+        for v in ("", "../1", "1/2", ".", "a b", "%2e", "1\n", "x" * 300, "\u0661")
+    ],
     *[("small", "path", value) for value in ("", "models", "/a\nb", "/\0", "/" + "x" * 5000)],
     *[("small", "filename", value) for value in ("", "a/b", "a\r\nX: y", "a\0", "x" * 1025)],
     *[("small", "sha256", value) for value in ("", "0" * 63, "A" * 64)],
@@ -189,7 +198,10 @@ WRONG_VALUES = [
     *[("upload", "size_bytes", value) for value in (-1, 0, 50 * 2**20 + 1, 2**63 - 1)],
     *[("token", "expires_in_s", value) for value in (0, -1, 2**62)],
     ("token", "name", "x" * 300),
-    *[("team", "name", value) for value in ("", "..", "a/b", "-x", "api", "x" * 65, "a\nb", "\u00e4")],
+    *[
+        ("team", "name", value)
+        for value in ("", "..", "a/b", "-x", "api", "x" * 65, "a\nb", "\u00e4")
+    ],
     *[("member", "role", value) for value in ("", "god", "OWNER", "none")],
     ("login", "client", "x" * 201),
 ]
@@ -212,7 +224,10 @@ def test_values_that_are_none_are_refused_by_name(place):
 
 
 QUERIES = [
-    *[(f"{{base}}/files?limit={v}", "limit") for v in ("0", "-1", "1001", 2**31, 2**63, "x", "1e3")],
+    *[
+        (f"{{base}}/files?limit={v}", "limit")
+        for v in ("0", "-1", "1001", 2**31, 2**63, "x", "1e3")
+    ],
     *[(f"{{base}}/files?after={v}", "after") for v in ("00", "zz", "..", "%27", "0" * 4000)],
     ("{base}/files?versions=some", "versions"),
     ("{base}/files?alias=a%0ab", "alias"),
@@ -357,7 +372,8 @@ def test_parts_that_do_not_fit(place):
     assert place.refused("PUT", f"{place.base}/uploads/777/parts/0", b"x", **good)[0] == 404
     client = place.server.connect()
     client.send(
-        f"PUT /api/v1{part}/0 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {place.token}\r\n"
+        f"PUT /api/v1{part}/0 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {place.token}\r\n"
         f"X-Part-SHA256: {sha256(b'x')}\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
     )
     assert json.loads(client.answer().body)["field"] == "Content-Length"

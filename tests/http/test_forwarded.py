@@ -18,7 +18,8 @@ def ask(server, source: str, forwarded: list[str], token: str = "bad") -> int:
     client = Client(sock)
     lines = "".join(f"X-Forwarded-For: {value}\r\n" for value in forwarded)
     client.send(
-        f"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\n{lines}Authorization: Bearer {token}\r\n\r\n"
+        f"GET /api/v1/me HTTP/1.1\r\nHost: localhost\r\n{lines}"
+        f"Authorization: Bearer {token}\r\n\r\n"
     )
     status = client.answer().status
     client.close()

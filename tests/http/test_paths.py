@@ -90,7 +90,9 @@ def traced(tmp_path_factory):
 
 
 def unescaped(text: str) -> str:
-    return text.encode("latin-1").decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
+    return (
+        text.encode("latin-1").decode("unicode_escape").encode("latin-1").decode("utf-8", "replace")
+    )
 
 
 def opened(api) -> list[str]:
@@ -189,7 +191,9 @@ def test_one_name_is_one_file(traced):
     lines, files = [], []
     for n, name in enumerate(names):
         data = f"bytes of {n}".encode()
-        lines.append(file_record(n + 1, str(1000 + n), data, name, tags=[name], metadata={"k": name}))
+        lines.append(
+            file_record(n + 1, str(1000 + n), data, name, tags=[name], metadata={"k": name})
+        )
         files.append((offer(str(1000 + n), data, name), data))
     body = line_and_bytes({"files": [each for each, _ in files]}, *[data for _, data in files])
     states = api.call("POST", f"{base}/files/small", body)["files"]
@@ -212,7 +216,10 @@ def test_one_name_is_one_file(traced):
 STORED = [
     ("text/html", b"<script>alert(1)</script>"),
     ("image/svg+xml", b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"),
-    ("application/xhtml+xml", b"<html xmlns='http://www.w3.org/1999/xhtml'><script>1</script></html>"),
+    (
+        "application/xhtml+xml",
+        b"<html xmlns='http://www.w3.org/1999/xhtml'><script>1</script></html>",
+    ),
     ("application/pdf", b"%PDF-1.4 <script>"),
     ("text/plain", b"<html><script>alert(1)</script>"),
     ("application/octet-stream", b"GIF89a/*<script>*/=1;"),
@@ -240,7 +247,13 @@ def test_what_is_stored_is_no_page_of_the_server(traced):
         assert (status, body) == (200, data)
         assert headers["content-disposition"].startswith("attachment")
         check_policy(headers)
-    for path in (f"{base}/files", f"{base}/files/3000", f"{base}", "/<script>", f"{base}/files/<x>"):
+    for path in (
+        f"{base}/files",
+        f"{base}/files/3000",
+        f"{base}",
+        "/<script>",
+        f"{base}/files/<x>",
+    ):
         _, headers, _ = api.request("GET", path)
         assert headers["content-type"] == "application/json"
         check_policy(headers)

@@ -71,8 +71,9 @@ static void takes_the_last_hop_that_is_not_trusted(void **state)
 
 static void stops_at_what_is_no_address(void **state)
 {
-    static const char *const odd[] = {"unknown", "", " ", "1.2.3", "1.2.3.4.5", "_hidden",
-                                      "192.0.2.1 x", "[::1", "1.2.3.4:5:6", "a,", ",", "300.1.1.1"};
+    static const char *const odd[] = {"unknown",     "",        " ",           "1.2.3",
+                                      "1.2.3.4.5",   "_hidden", "192.0.2.1 x", "[::1",
+                                      "1.2.3.4:5:6", "a,",      ",",           "300.1.1.1"};
     (void)state;
     trust("127.0.0.0/8");
     for (size_t i = 0; i < sizeof odd / sizeof odd[0]; i++) {
@@ -104,8 +105,8 @@ static void reads_ipv6_and_ports(void **state)
 
 static void refuses_what_is_no_net(void **state)
 {
-    static const char *const bad[] = {"",          "localhost", "10.0.0.0/33", "10.0.0.0/",
-                                      "::1/129",   "10.0.0/8",  "10.0.0.0/-1", "10.0.0.0/x",
+    static const char *const bad[] = {"",           "localhost", "10.0.0.0/33", "10.0.0.0/",
+                                      "::1/129",    "10.0.0/8",  "10.0.0.0/-1", "10.0.0.0/x",
                                       "10.0.0.0/8 "};
     struct proxy_net net;
     (void)state;
