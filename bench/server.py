@@ -325,7 +325,55 @@ def sync_points(b):
     return {"ours": ours, "must": ">= 200,000 points/s acknowledged"}
 
 
-CASES = [upload, small_files, sync_points]
+CROWD = ROOT / "bench/crowd.py"
+
+
+def ask(b, server, path, clients=10):
+    """Latencies of a request by clients that send a hundred a second each."""
+    port = server.url.rsplit(":", 1)[1]
+    words = [port, server.token, path, str(clients), "3" if b.quick else "15", "100"]
+    done = subprocess.run(
+        [base.OURS, CROWD, "ask", *words], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def ask_crowded(b, server, path, count):
+    holder = subprocess.Popen(
+        [base.OURS, CROWD, "hold", server.url.rsplit(":", 1)[1], str(count)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout.readline() == b"ready\n"
+    time.sleep(1)
+    result = ask(b, server, path)
+    result["server_rss_mb"] = memory_mb(server.process.pid, "VmRSS")
+    result["connections"] = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+    holder.stdin.close()
+    holder.wait()
+    return result
+
+
+def crowded(b):
+    """A quick request with a token by 10 clients, alone and beside 990 connections of which a third
+    never sends, a third is idle after a request, and a third sends a byte a second."""
+    server = Ours(b.work)
+    load = os.getloadavg()[0]
+    r = b.alternate(
+        alone=lambda: ask(b, server, "/api/v1/me"),
+        crowded=lambda: ask_crowded(b, server, "/api/v1/me", 990),
+    )
+    server.stop()
+    shutil.rmtree(server.folder, ignore_errors=True)
+    return dict(
+        r,
+        must="p99 beside 990 idle or dripping connections <= 2 x without; none failed",
+        p99_times=round(r["crowded"]["p99_ms"] / r["alone"]["p99_ms"], 2),
+        load_before=load,
+    )
+
+
+CASES = [upload, small_files, sync_points, crowded]
 
 
 def main():

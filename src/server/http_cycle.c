@@ -17,9 +17,9 @@ void *cycle_target(void *http, const char *target, struct MHD_Connection *mhd)
     r->head.target = arena_strdup(&r->arena, target);
     memcpy(r->client, conn->client, sizeof r->client);
     atomic_fetch_add(&h->active, 1);
-    pthread_mutex_lock(&h->conns_lock);
+    pthread_mutex_lock(&conn->request_lock);
     conn->request = r;
-    pthread_mutex_unlock(&h->conns_lock);
+    pthread_mutex_unlock(&conn->request_lock);
     request_turn_locked(r, TURN_HEAD);
     return r;
 }
@@ -243,9 +243,9 @@ void cycle_completed(void *http, struct MHD_Connection *mhd, void **request,
     *request = NULL;
     if (r == NULL)
         return;
-    pthread_mutex_lock(&h->conns_lock);
+    pthread_mutex_lock(&r->conn->request_lock);
     r->conn->request = NULL;
-    pthread_mutex_unlock(&h->conns_lock);
+    pthread_mutex_unlock(&r->conn->request_lock);
     pthread_mutex_lock(&r->lock);
     tell(r, code);
     request_turn_locked(r, TURN_IDLE);

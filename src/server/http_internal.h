@@ -4,7 +4,8 @@
  * workers run handlers (http_work.c); the gate accepts connections and closes late ones
  * (http_gate.c); the log thread writes lines. A request is shared by one MHD thread and at most one
  * worker, and belongs to both: its lock guards all fields below `lock`; what is above is set before
- * a worker sees it. Lock order: http.conns_lock, request.lock, then the library's own.
+ * a worker sees it. Lock order: http.conns_lock, conn.request_lock, request.lock, then the library's
+ * own.
  *
  * Phases of a request. The library calls the same function for the head, for each piece of a body
  * and for the end; after a suspend in the head's call it calls again with no bytes, just as at the
@@ -73,7 +74,8 @@ enum turn {
 
 struct conn {
     struct conn *next, *previous; /* in http.conns */
-    struct request *request;      /* under conns_lock; NULL between requests */
+    pthread_mutex_t request_lock;
+    struct request *request; /* under it; NULL between requests */
     int fd;
     bool cut; /* by the gate, which alone looks at it */
     _Atomic int turn;
@@ -106,7 +108,7 @@ struct http {
     bool gate_runs;
     _Atomic bool gate_stops;
     pthread_mutex_t conns_lock;
-    struct conn *conns;
+    struct conn *conns, *last_conn;
     _Atomic unsigned n_conns;
     _Atomic unsigned active; /* requests whose head is there and whose answer is not out */
     struct share memory;     /* of HTTP_MEMORY_BYTES: bodies and answers */
