@@ -4,8 +4,8 @@
  * workers run handlers (http_work.c); the gate accepts connections and closes late ones
  * (http_gate.c); the log thread writes lines. A request is shared by one MHD thread and at most one
  * worker, and belongs to both: its lock guards all fields below `lock`; what is above is set before
- * a worker sees it. Lock order: http.conns_lock, conn.request_lock, request.lock, then the library's
- * own.
+ * a worker sees it. Lock order: http.conns_lock, conn.request_lock, request.lock, then the
+ * library's own.
  *
  * Phases of a request. The library calls the same function for the head, for each piece of a body
  * and for the end; after a suspend in the head's call it calls again with no bytes, just as at the

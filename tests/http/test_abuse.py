@@ -59,8 +59,8 @@ def test_malformed_requests_are_refused_and_closed(server, request_bytes):
     answer = client.answer()
     assert answer.status in (0, 400), answer
     assert answer.status == 0 or answer.headers.get("connection") == "close"
-    # A Content-Length that is none, a header without a colon, and what is wrong in chunks, the library
-    # answers itself.
+    # A Content-Length that is none, a header without a colon, and what is wrong in chunks, the
+    # library answers itself.
     own = r"Length ?: [-+3]|no colon|X\0|\r\n\r\n."
     if answer.status and not re.search(own, request_bytes, re.DOTALL):
         told = json.loads(answer.body)
