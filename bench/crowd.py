@@ -1,7 +1,10 @@
-"""Clients for the server's benchmarks. crowd.py hold PORT COUNT: connections that are idle or drip,
-opened again when the server closes them, until the input ends; prints "ready" once all are open.
-crowd.py ask PORT TOKEN PATH CLIENTS SECONDS RATE: each client sends a request RATE times a second and
-waits for its answer; prints {"p50_ms","p99_ms","requests","failed"}."""
+"""Clients for the server's benchmarks.
+
+crowd.py hold PORT COUNT: connections that are idle or drip, opened again when the server closes
+them, until the input ends; prints "ready" once all are open.
+crowd.py ask PORT TOKEN PATH CLIENTS SECONDS RATE: each client sends a request RATE times a second
+and waits for its answer; prints {"p50_ms","p99_ms","requests","failed"}.
+"""
 
 import json
 import multiprocessing
