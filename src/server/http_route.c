@@ -6,9 +6,10 @@
 
 #include "base/utf8.h"
 
-static enum mld_error blame_target(enum mld_error code)
+static enum mld_error bad_target(const char *why)
 {
-    return error_blame(code, "target");
+    error_blame(error_set(MLD_EINVALID, "%s", why), "target");
+    return MLD_EINVALID;
 }
 
 static int hex_digit(char c)
@@ -45,12 +46,12 @@ enum mld_error route_decode(const char **out, struct arena *arena, const char *t
     for (size_t i = 0, used = 0; i < len; i += used) {
         int byte = decoded_byte(text + i, len - i, plus, &used);
         if (byte < 0)
-            return blame_target(error_set(MLD_EINVALID, "the address has a broken %% escape"));
+            return bad_target("the address has a broken % escape");
         decoded[decoded_len++] = (char)byte;
     }
     decoded[decoded_len] = '\0';
     if (!utf8_is_valid(decoded, decoded_len))
-        return blame_target(error_set(MLD_EINVALID, "the address is no UTF-8"));
+        return bad_target("the address is no UTF-8");
     *out = decoded;
     return MLD_OK;
 }
@@ -76,8 +77,7 @@ enum mld_error route_query(struct pair **out, size_t *out_n, struct arena *arena
     for (const char *p = query; *p != '\0'; p++)
         n += *p == '&';
     if (n > HTTP_MAX_QUERY)
-        return blame_target(
-            error_set(MLD_EINVALID, "the query has more than %d names", HTTP_MAX_QUERY));
+        return bad_target("the query has more than 100 names");
     struct pair *pairs = arena_alloc(arena, n * sizeof *pairs);
     if (pairs == NULL)
         return error_set(MLD_ENOMEM, "out of memory");
