@@ -76,6 +76,7 @@ enum mld_error route_query(struct pair **out, size_t *out_n, struct arena *arena
     size_t n = 1;
     for (const char *p = query; *p != '\0'; p++)
         n += *p == '&';
+    _Static_assert(HTTP_MAX_QUERY == 100, "the message says so");
     if (n > HTTP_MAX_QUERY)
         return bad_target("the query has more than 100 names");
     struct pair *pairs = arena_alloc(arena, n * sizeof *pairs);
