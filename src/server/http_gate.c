@@ -22,6 +22,7 @@
 #define TCP_STATE_CLOSE_WAIT 8
 #define MAX_ACCEPTS 64      /* in one go */
 #define MAX_LOOKS 16        /* the same */
+#define MAX_CUTS 32         /* in one look at all */
 #define CROWDED_MS 1000     /* idle time when places are few */
 #define ACCEPT_PAUSE_MS 100 /* after accept failed for want of descriptors */
 
@@ -212,12 +213,16 @@ static bool is_late(struct http *h, struct conn *conn, int64_t now)
     return false;
 }
 
-/* A shut connection reads as ended, and the library closes it. */
+/* A shut connection reads as ended, and the library closes it. Many that came together are late
+ * together; unless room is needed they go a few at a time, or requests would wait for the library
+ * to close them all, and to open those that come back. */
 static void look_at_one(struct http *h, struct conn *conn, int64_t now)
 {
-    if (conn->cut || !is_late(h, conn, now))
+    bool hurry = atomic_load(&h->closing) || is_crowded(h);
+    if (conn->cut || (h->cuts == MAX_CUTS && !hurry) || !is_late(h, conn, now))
         return;
     conn->cut = true;
+    h->cuts += !hurry;
     shutdown(conn->fd, SHUT_RDWR);
     if (!atomic_load(&h->closing))
         counts_cut(h->counts);
@@ -241,6 +246,7 @@ static void look_at_all(struct http *h)
 {
     int64_t now = clock_monotonic_ms();
     unsigned all = atomic_load(&h->n_conns);
+    h->cuts = 0;
     for (unsigned done = 0, n = 1; done < all && n > 0; done += n) {
         pthread_mutex_lock(&h->conns_lock);
         n = look_at_some_locked(h, now);

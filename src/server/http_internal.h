@@ -106,6 +106,7 @@ struct http {
     struct counts *counts;
     pthread_t gate;
     bool gate_runs;
+    unsigned cuts; /* by the gate, in its look at all */
     _Atomic bool gate_stops;
     pthread_mutex_t conns_lock;
     struct conn *conns, *last_conn;
