@@ -1,8 +1,12 @@
 /* server.c: how fast the server's core is on SQLite and a directory, without HTTP:
  *   server DIR [FILES]
+ *   server DIR fill NAMESPACE FILES
  *
- * DIR must not exist before. FILES (1,000,000) is how many files the project has at the end; each
- * line of the result is one figure. Built by hand: meson compile -C build/release bench_server */
+ * The first: DIR must not exist before. FILES (1,000,000) is how many files the project has at the
+ * end; each line of the result is one figure. The second makes the documents of FILES files
+ * (without their bytes) in a server's data directory, in project p of the namespace with that id,
+ * and prints the experiment's id: for bench/server.py. Built by hand: meson compile -C
+ * build/release bench_server */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,11 +47,11 @@ static void must(enum mld_error error)
     exit(1);
 }
 
-static void open_all(struct bench *b, const char *dir)
+static void open_all(struct bench *b, const char *dir, const char *namespace_id)
 {
     char path[4096];
     bool created;
-    struct registration r = {.namespace_id = "n",
+    struct registration r = {.namespace_id = namespace_id,
                              .project = "p",
                              .name = "e",
                              .run = "0123456789abcdef0123456789abcdef"};
@@ -257,15 +261,30 @@ static void append_records(struct bench *b)
     buf_free(&data);
 }
 
+static void close_all(struct bench *b)
+{
+    lanes_close(b->lanes);
+    blob_close(b->blob);
+    meta_close(b->meta);
+    arena_free(&b->arena);
+}
+
 int main(int argc, char **argv)
 {
     struct bench b = {0};
     if (argc < 2) {
-        fprintf(stderr, "usage: server DIR [FILES]\n");
+        fprintf(stderr, "usage: server DIR [FILES] | server DIR fill NAMESPACE FILES\n");
         return 2;
     }
+    if (argc == 5 && strcmp(argv[2], "fill") == 0) {
+        open_all(&b, argv[1], argv[3]);
+        fill(&b, 0, (int)strtol(argv[4], NULL, 10));
+        printf("%s\n", b.experiment.id);
+        close_all(&b);
+        return 0;
+    }
     int files = argc > 2 ? (int)strtol(argv[2], NULL, 10) : 1000000;
-    open_all(&b, argv[1]);
+    open_all(&b, argv[1], "n");
     append_points(&b);
     put_small(&b);
     append_records(&b);
@@ -275,9 +294,6 @@ int main(int argc, char **argv)
     fill(&b, 10000, files);
     printf("filled in %.0f s\n", now_s() - start);
     measure_all(&b, files + SMALL);
-    lanes_close(b.lanes);
-    blob_close(b.blob);
-    meta_close(b.meta);
-    arena_free(&b.arena);
+    close_all(&b);
     return 0;
 }

@@ -12,6 +12,7 @@
 #define TEXT_MAX (ERROR_MESSAGE_MAX + 4)
 
 static _Thread_local char thread_message[ERROR_MESSAGE_MAX];
+static _Thread_local char thread_field[ERROR_FIELD_MAX];
 
 static const struct {
     const char *name;
@@ -76,6 +77,7 @@ enum mld_error error_set(enum mld_error code, const char *format, ...)
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     message_store(text);
+    thread_field[0] = '\0';
     return code;
 }
 
@@ -116,6 +118,7 @@ enum mld_error error_set_errno(int errno_value, const char *format, ...)
     va_end(args);
     snprintf(whole, sizeof(whole), "%s: %s", text, strerror_r(errno_value, words, sizeof(words)));
     message_store(whole);
+    thread_field[0] = '\0';
     return code_of_errno(errno_value);
 }
 
@@ -133,19 +136,43 @@ enum mld_error error_prefix(enum mld_error code, const char *format, ...)
     return code;
 }
 
+enum mld_error error_blame(enum mld_error code, const char *field)
+{
+    snprintf(thread_field, sizeof(thread_field), "%s", field);
+    return code;
+}
+
+enum mld_error error_blame_element(enum mld_error code, const char *list, size_t index)
+{
+    char inner[ERROR_FIELD_MAX];
+
+    memcpy(inner, thread_field, sizeof(inner));
+    snprintf(thread_field, sizeof(thread_field), "%.64s[%zu]%s%.32s", list, index,
+             inner[0] == '\0' ? "" : ".", inner);
+    return code;
+}
+
+const char *error_field(void)
+{
+    return thread_field;
+}
+
 void error_clear(void)
 {
     thread_message[0] = '\0';
+    thread_field[0] = '\0';
 }
 
 void error_save(enum mld_error code, struct error_copy *out)
 {
     out->code = code;
     memcpy(out->message, thread_message, sizeof(out->message));
+    memcpy(out->field, thread_field, sizeof(out->field));
 }
 
 enum mld_error error_restore(const struct error_copy *copy)
 {
     memcpy(thread_message, copy->message, sizeof(thread_message));
+    memcpy(thread_field, copy->field, sizeof(thread_field));
     return copy->code;
 }

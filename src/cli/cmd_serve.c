@@ -156,6 +156,8 @@ enum cli_exit cmd_serve(int argc, char **argv)
          &flags.hosts},
         {"cors-origin", 0, CLI_TEXTS, "ORIGIN",
          "pages of this origin may use it (repeatable; CORS_ORIGIN)", &flags.origins},
+        {"trusted-proxy", 0, CLI_TEXTS, "ADDRESS",
+         "believe X-Forwarded-For of this proxy, or of ADDRESS/BITS (repeatable)", &flags.proxies},
         {"max-file-size", 0, CLI_TEXT, "SIZE", "of one file, like 5G (MAX_FILE_SIZE)",
          &flags.max_file_size},
         {"jwt-secret-file", 0, CLI_TEXT, "FILE", "take JWTs signed with this secret (JWT_SECRET)",
@@ -187,5 +189,6 @@ enum cli_exit cmd_serve(int argc, char **argv)
     cli_texts_free(&operands);
     cli_texts_free(&flags.origins);
     cli_texts_free(&flags.hosts);
+    cli_texts_free(&flags.proxies);
     return code;
 }

@@ -12,7 +12,7 @@
 struct serve_flags {
     const char *data, *listen, *certificate, *key, *public_url, *max_file_size, *log, *ready_file;
     const char *jwt_secret_file, *jwt_expiration;
-    struct cli_texts origins, hosts;
+    struct cli_texts origins, hosts, proxies;
     size_t workers, stream_workers, max_connections, grace_s;
 };
 

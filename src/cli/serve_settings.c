@@ -230,6 +230,8 @@ enum cli_exit serve_settings(struct serve *out, const struct serve_flags *flags)
     out->http.tls_certificate = flags->certificate;
     out->http.tls_key = flags->key;
     out->http.log_path = flags->log;
+    out->http.trusted_proxies = flags->proxies.items;
+    out->http.n_trusted_proxies = flags->proxies.count;
     out->http.quick_workers = (unsigned)flags->workers;
     out->http.stream_workers = (unsigned)flags->stream_workers;
     out->http.max_connections = (unsigned)flags->max_connections;

@@ -260,7 +260,7 @@ static void keep_first(struct error_copy *first, enum mld_error error)
 
 enum mld_error run_end_writer(struct run *run, bool owns_status)
 {
-    struct error_copy first = {MLD_OK, ""};
+    struct error_copy first = {.code = MLD_OK};
     pthread_mutex_lock(&run->lock);
     keep_first(&first, run_refresh(run));
     retire_ask_again(run);

@@ -274,7 +274,7 @@ static enum mld_error run_gc(struct gc *gc)
  * stays as it ended. */
 static enum mld_error run_gc_for_reader(struct gc *gc)
 {
-    struct error_copy first = {MLD_OK, ""};
+    struct error_copy first = {.code = MLD_OK};
     mld_experiment *reader = gc->experiment;
     mld_experiment writer = *reader;
     enum mld_error error = run_acquire(&writer.run, writer.dir, RUN_FOR_GC);

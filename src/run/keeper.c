@@ -244,7 +244,7 @@ static void work(struct keeper *k)
 {
     struct run *run = k->run;
     struct stream_goal *goals;
-    struct error_copy failure = {MLD_OK, ""};
+    struct error_copy failure = {.code = MLD_OK};
     size_t n;
     size_t n_lines = 0;
     const char *failed = "";

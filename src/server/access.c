@@ -26,9 +26,11 @@ struct known {
     bool admin;
 };
 
-/* Where an experiment is, which never changes. */
+/* Where an experiment is, which never changes; that its project is being deleted is seen when
+ * `until_ms` is over. */
 struct place {
     char experiment_id[ID_RANDOM_LEN + 1]; /* "" when empty */
+    int64_t until_ms;
     char project_id[ID_RANDOM_LEN + 1];
     char namespace_id[ID_RANDOM_LEN + 1];
     char namespace_name[ACCOUNTS_NAME_MAX + 1];
@@ -268,6 +270,18 @@ static enum mld_error identify(struct accounts *a, struct arena *arena,
     return error;
 }
 
+/* MLD_ENOTFOUND: it is being deleted, and nothing in it is there for anybody. */
+static enum mld_error check_project(struct accounts *a, const char *id)
+{
+    json_t *object;
+    enum mld_error error = account_get(a->meta, "projects", id, &object, NULL);
+    const char *state = claim(object, "state");
+    if (error == MLD_OK && state != NULL && strcmp(state, "live") != 0)
+        error = error_set(MLD_ENOTFOUND, "project '%s' is being deleted", id);
+    json_decref(object);
+    return error;
+}
+
 static enum mld_error read_place(struct accounts *a, struct arena *arena, const char *id,
                                  struct place *out)
 {
@@ -278,8 +292,11 @@ static enum mld_error read_place(struct accounts *a, struct arena *arena, const 
     if (error == MLD_OK && (project == NULL || space_id == NULL))
         error = error_set(MLD_EDAMAGED, "experiment '%s' has no project or namespace", id);
     if (error == MLD_OK)
+        error = check_project(a, project);
+    if (error == MLD_OK)
         error = accounts_space_by_id(a->meta, arena, space_id, &space);
     if (error == MLD_OK) {
+        out->until_ms = clock_monotonic_ms() + ACCESS_REMEMBER_MS;
         keep(out->experiment_id, sizeof out->experiment_id, id);
         keep(out->project_id, sizeof out->project_id, project);
         keep(out->namespace_id, sizeof out->namespace_id, space_id);
@@ -298,7 +315,7 @@ static enum mld_error find_place(struct accounts *a, struct arena *arena, const 
     pthread_mutex_lock(&a->lock);
     *out = *slot;
     pthread_mutex_unlock(&a->lock);
-    if (strcmp(out->experiment_id, id) == 0)
+    if (strcmp(out->experiment_id, id) == 0 && out->until_ms > clock_monotonic_ms())
         return MLD_OK;
     enum mld_error error = read_place(a, arena, id, out);
     if (error == MLD_OK) {

@@ -8,7 +8,8 @@
  * many: MLD_EBUSY.
  *
  * What a token says is remembered for ACCESS_REMEMBER_MS, so a revoked one works that much longer
- * at most, on every server. Roles are read each time. */
+ * at most, on every server; so is where an experiment is, and so one whose project is being deleted
+ * is missing that much later at most. Roles are read each time. */
 #ifndef SERVER_ACCESS_H
 #define SERVER_ACCESS_H
 

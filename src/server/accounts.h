@@ -85,7 +85,8 @@ struct members {
     struct member *items;
     size_t n;
 };
-/* MLD_EEXISTS: the name is taken, by a user or a team. */
+/* Made by this owner already, and still owned: MLD_OK, so that it can be asked twice. MLD_EEXISTS:
+ * the name is taken, by a user or another's team. */
 enum mld_error accounts_add_team(struct meta *m, struct arena *arena, const char *name,
                                  const char *owner_id, struct space *out);
 enum mld_error accounts_space_by_name(struct meta *m, struct arena *arena, const char *name,
@@ -99,8 +100,8 @@ enum mld_error accounts_members(struct meta *m, struct arena *arena, const char 
 enum mld_error accounts_role(struct meta *m, const char *namespace_id, const char *user_id,
                              enum role *out);
 /* ROLE_NONE takes the membership away. MLD_ESTATE: the last owner cannot go, nor a user from the
- * personal namespace. (Two owners who remove each other at the same moment may both succeed; an
- * administrator then makes another.) MLD_ETOOLARGE: ACCOUNTS_MAX_LIST memberships. */
+ * personal namespace; of two owners who remove each other at the same moment, one stays.
+ * MLD_ETOOLARGE: ACCOUNTS_MAX_LIST memberships. MLD_ECONFLICT: others change it all the time. */
 enum mld_error accounts_set_role(struct meta *m, const char *namespace_id, const char *user_id,
                                  enum role role);
 
@@ -121,6 +122,14 @@ struct tokens {
 enum mld_error accounts_add_token(struct meta *m, struct arena *arena, const char *user_id,
                                   const char *name, int64_t lifetime_s,
                                   char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out);
+/* The same for a request that may be sent again: its secret is made of `seed` (32 bytes that nobody
+ * can know beforehand), so the second time it is found and given again. MLD_ECONFLICT: it was made
+ * with another name or lifetime. MLD_ESTATE: it was revoked within ACCOUNTS_REPEAT_S. */
+#define ACCOUNTS_REPEAT_S 86400
+enum mld_error accounts_add_token_once(struct meta *m, struct arena *arena, const char *user_id,
+                                       const char *name, int64_t lifetime_s,
+                                       const unsigned char seed[32],
+                                       char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out);
 enum mld_error accounts_tokens(struct meta *m, struct arena *arena, const char *user_id,
                                struct tokens *out);
 /* Revokes all tokens of the user. Foreign JWTs: see user_change.not_before_s. */

@@ -5,6 +5,8 @@
 #include "base/clock.h"
 #include "server/account_doc.h"
 
+#define MAX_TRIES 64
+
 static const char *const role_names[] = {"none", "reader", "writer", "owner"};
 
 const char *role_name(enum role role)
@@ -76,19 +78,22 @@ static enum mld_error insert_team(struct meta *m, struct arena *arena, const cha
     return error;
 }
 
-/* Whether the team was left without members by a crash while this user made it. */
-static bool is_unfinished(struct meta *m, struct arena *arena, const char *id, const char *owner_id,
-                          struct space *out)
+/* Whether the team is this user's making: left without members by a crash, or made by the same
+ * request before, and the user still owns it. */
+static bool is_own(struct meta *m, struct arena *arena, const char *id, const char *owner_id,
+                   struct space *out)
 {
     json_t *object = NULL;
     struct members members;
-    bool unfinished = account_get(m, "namespaces", id, &object, NULL) == MLD_OK &&
-                      take_space(arena, id, object, out) == MLD_OK && out->team;
+    enum role role = ROLE_NONE;
+    bool own = account_get(m, "namespaces", id, &object, NULL) == MLD_OK &&
+               take_space(arena, id, object, out) == MLD_OK && out->team;
     const char *owner = json_string_value(json_object_get(object, "owner"));
-    unfinished = unfinished && owner != NULL && strcmp(owner, owner_id) == 0 &&
-                 accounts_members(m, arena, id, NULL, &members) == MLD_OK && members.n == 0;
+    own = own && owner != NULL && strcmp(owner, owner_id) == 0 &&
+          accounts_members(m, arena, id, NULL, &members) == MLD_OK &&
+          accounts_role(m, id, owner_id, &role) == MLD_OK && (members.n == 0 || role == ROLE_OWNER);
     json_decref(object);
-    return unfinished;
+    return own;
 }
 
 enum mld_error accounts_add_team(struct meta *m, struct arena *arena, const char *name,
@@ -106,7 +111,7 @@ enum mld_error accounts_add_team(struct meta *m, struct arena *arena, const char
         error = account_reserve(m, arena, &wanted, &id);
     if (error == MLD_OK)
         error = insert_team(m, arena, id, name, owner_id, out);
-    if (error == MLD_EEXISTS && id != NULL && is_unfinished(m, arena, id, owner_id, out))
+    if (error == MLD_EEXISTS && id != NULL && is_own(m, arena, id, owner_id, out))
         error = MLD_OK;
     return error == MLD_OK ? accounts_set_role(m, id, owner_id, ROLE_OWNER) : error;
 }
@@ -225,19 +230,123 @@ static enum mld_error insert_role(struct meta *m, const struct membership *who, 
                : error;
 }
 
-static enum mld_error write_role(struct meta *m, const struct membership *who, enum role role)
+/* Owners leave, or are made less, one after the other, or two who remove each other would leave
+ * none: the namespace's document says who is `leaving` and what becomes of them, which commits it;
+ * the membership follows, and whoever finds it undone does it. */
+static const char *leaving_user(json_t *space)
+{
+    return json_string_value(json_object_get(json_object_get(space, "leaving"), "user"));
+}
+
+static bool is_owner(json_t *member)
+{
+    return role_of_name(json_string_value(json_object_get(member, "role"))) == ROLE_OWNER;
+}
+
+/* Writes the role over the membership that was read, at its revision. */
+static enum mld_error write_member(struct meta *m, const char *key, const struct meta_docs *docs,
+                                   enum role role)
+{
+    if (role == ROLE_NONE)
+        return meta_delete(m, "members", key, docs->docs[0].revision);
+    json_t *object = json_pack("{s:s}", "role", role_name(role));
+    enum mld_error error = object == NULL ? account_no_memory() : account_replace(m, docs, object);
+    json_decref(object);
+    return error;
+}
+
+/* The membership of who is leaving, as the namespace's document at `revision` has it: read before
+ * that document is looked at again, so that nobody who came back meanwhile is put out. */
+static enum mld_error put_out(struct meta *m, const char *namespace_id, json_t *space,
+                              int64_t revision)
+{
+    char key[2 * ID_RANDOM_LEN + 2];
+    json_t *member = NULL;
+    json_t *again = NULL;
+    struct meta_docs docs = {0};
+    struct meta_docs space_docs = {0};
+    const char *role =
+        json_string_value(json_object_get(json_object_get(space, "leaving"), "role"));
+    member_key(key, namespace_id, leaving_user(space));
+    enum mld_error error = account_get(m, "members", key, &member, &docs);
+    if (error == MLD_OK && is_owner(member)) {
+        error = account_get(m, "namespaces", namespace_id, &again, &space_docs);
+        if (error == MLD_OK && space_docs.docs[0].revision != revision)
+            error = MLD_ECONFLICT;
+        if (error == MLD_OK)
+            error = write_member(m, key, &docs, role_of_name(role));
+    }
+    json_decref(member);
+    json_decref(again);
+    meta_docs_free(&docs);
+    meta_docs_free(&space_docs);
+    return error == MLD_ENOTFOUND ? MLD_OK : error;
+}
+
+/* Finishes what was begun, if anything was. MLD_ECONFLICT: look again. */
+static enum mld_error finish_leaving(struct meta *m, const char *namespace_id)
+{
+    json_t *space;
+    struct meta_docs docs = {0};
+    enum mld_error error = account_get(m, "namespaces", namespace_id, &space, &docs);
+    if (error == MLD_OK && leaving_user(space) != NULL) {
+        error = put_out(m, namespace_id, space, docs.docs[0].revision);
+        if (error == MLD_OK) {
+            json_object_del(space, "leaving");
+            error = account_replace(m, &docs, space);
+        }
+    }
+    json_decref(space);
+    meta_docs_free(&docs);
+    return error;
+}
+
+/* An owner becomes less. MLD_ECONFLICT: look again. */
+static enum mld_error leave(struct meta *m, const struct membership *who, enum role role)
+{
+    json_t *space;
+    struct meta_docs docs = {0};
+    enum mld_error error = finish_leaving(m, who->namespace_id);
+    if (error != MLD_OK)
+        return error;
+    error = account_get(m, "namespaces", who->namespace_id, &space, &docs);
+    if (error == MLD_OK && leaving_user(space) != NULL)
+        error = MLD_ECONFLICT;
+    if (error == MLD_OK)
+        error = check_other_owner(m, who->namespace_id, who->user_id);
+    if (error == MLD_OK && json_object_set_new(space, "leaving",
+                                               json_pack("{s:s,s:s}", "user", who->user_id, "role",
+                                                         role_name(role))) != 0)
+        error = account_no_memory();
+    if (error == MLD_OK)
+        error = account_replace(m, &docs, space);
+    json_decref(space);
+    meta_docs_free(&docs);
+    return error == MLD_OK ? finish_leaving(m, who->namespace_id) : error;
+}
+
+static enum mld_error insert_role_named(struct meta *m, const struct membership *who,
+                                        enum role role)
+{
+    json_t *object = json_pack("{s:s}", "role", role_name(role));
+    enum mld_error error = object == NULL ? account_no_memory() : insert_role(m, who, object);
+    json_decref(object);
+    return error;
+}
+
+/* MLD_ECONFLICT, MLD_EEXISTS, MLD_ENOTFOUND: look again. */
+static enum mld_error set_role_once(struct meta *m, const struct membership *who, enum role role)
 {
     struct meta_docs docs = {0};
-    json_t *there = NULL;
-    json_t *object = json_pack("{s:s}", "role", role_name(role));
-    enum mld_error error =
-        object == NULL ? account_no_memory() : account_get(m, "members", who->key, &there, &docs);
-    if (error == MLD_OK)
-        error = account_replace(m, &docs, object);
+    json_t *member = NULL;
+    enum mld_error error = account_get(m, "members", who->key, &member, &docs);
+    if (error == MLD_OK && role != ROLE_OWNER && is_owner(member))
+        error = leave(m, who, role);
+    else if (error == MLD_OK)
+        error = write_member(m, who->key, &docs, role);
     else if (error == MLD_ENOTFOUND)
-        error = insert_role(m, who, object);
-    json_decref(there);
-    json_decref(object);
+        error = role == ROLE_NONE ? MLD_OK : insert_role_named(m, who, role);
+    json_decref(member);
     meta_docs_free(&docs);
     return error;
 }
@@ -246,17 +355,17 @@ enum mld_error accounts_set_role(struct meta *m, const char *namespace_id, const
                                  enum role role)
 {
     struct membership who = {namespace_id, user_id, ""};
-    enum mld_error error = MLD_OK;
+    enum mld_error error = MLD_ECONFLICT;
+    bool again = true;
     member_key(who.key, namespace_id, user_id);
     if (role != ROLE_OWNER && strcmp(namespace_id, user_id) == 0)
         return error_set(MLD_ESTATE, "a personal namespace stays its user's own");
-    if (role != ROLE_OWNER)
-        error = check_other_owner(m, namespace_id, user_id);
-    if (error == MLD_OK && role == ROLE_NONE)
-        return meta_delete(m, "members", who.key, 0);
-    if (error == MLD_OK)
-        do
-            error = write_role(m, &who, role);
-        while (error == MLD_ECONFLICT || error == MLD_EEXISTS || error == MLD_ENOTFOUND);
-    return error;
+    for (int i = 0; i < MAX_TRIES && again; i++) {
+        /* Who comes back must not be put out by what was begun before. */
+        error = role == ROLE_OWNER ? finish_leaving(m, namespace_id) : MLD_OK;
+        if (error == MLD_OK || error == MLD_ENOTFOUND)
+            error = set_role_once(m, &who, role);
+        again = error == MLD_ECONFLICT || error == MLD_EEXISTS || error == MLD_ENOTFOUND;
+    }
+    return again ? error_set(MLD_ECONFLICT, "the members change all the time; try again") : error;
 }

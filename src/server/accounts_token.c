@@ -27,18 +27,26 @@ enum mld_error account_hash(const char *secret, char out[SHA256_HEX_LEN + 1])
     return error;
 }
 
-enum mld_error account_secret(const char *prefix, char *out)
+/* `prefix` and base64url of the bytes. */
+static void secret_of(const char *prefix, const unsigned char bytes[SECRET_BYTES], char *out)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    unsigned char bytes[SECRET_BYTES + 1] = {0};
-    if (RAND_bytes(bytes, SECRET_BYTES) != 1)
-        return error_set(MLD_EIO, "the system gives no random bytes");
     char *end = stpcpy(out, prefix);
     for (unsigned bit = 0; bit < 8 * SECRET_BYTES; bit += 6) {
-        unsigned pair = (unsigned)bytes[bit / 8] << 8 | bytes[bit / 8 + 1];
+        unsigned next = bit / 8 + 1 < SECRET_BYTES ? bytes[bit / 8 + 1] : 0;
+        unsigned pair = (unsigned)bytes[bit / 8] << 8 | next;
         *end++ = digits[pair >> (10 - bit % 8) & 63];
     }
     *end = '\0';
+}
+
+enum mld_error account_secret(const char *prefix, char *out)
+{
+    unsigned char bytes[SECRET_BYTES];
+    if (RAND_bytes(bytes, SECRET_BYTES) != 1)
+        return error_set(MLD_EIO, "the system gives no random bytes");
+    secret_of(prefix, bytes, out);
+    explicit_bzero(bytes, sizeof bytes);
     return MLD_OK;
 }
 
@@ -77,46 +85,108 @@ static enum mld_error make_room(struct meta *m, const char *user_token, int64_t 
     return error;
 }
 
+/* What a token is made of. */
+struct new_token {
+    const char *user_id;
+    const char *name;
+    int64_t lifetime_s;
+    bool once; /* its secret follows from a request that may come again */
+};
+
 static enum mld_error insert_token(struct meta *m, struct arena *arena, const char *hash,
-                                   const char *user_token, json_t *object, struct token *out)
+                                   const struct new_token *new, struct token *out)
 {
-    char public[ID_RANDOM_LEN + 8];
-    const char *const tokens[] = {user_token, public};
-    enum mld_error error = object == NULL ? account_no_memory() : take_token(arena, object, out);
+    char id[ID_RANDOM_LEN + 1], user[ID_RANDOM_LEN + 8], public[ID_RANDOM_LEN + 8];
+    const char *const tokens[] = {user, public};
+    int64_t now = clock_now_us();
+    snprintf(user, sizeof user, "user:%s", new->user_id);
+    enum mld_error error = make_room(m, user, now);
+    if (error == MLD_OK)
+        error = id_random(id);
     if (error != MLD_OK)
         return error;
-    snprintf(public, sizeof public, "id:%s", out->id);
-    return account_insert(m, "tokens", hash, object, out->created_us, tokens, 2);
+    id[TOKEN_ID_LEN] = '\0'; /* public: people type it */
+    snprintf(public, sizeof public, "id:%s", id);
+    int64_t expires = new->lifetime_s == 0 ? 0 : now + new->lifetime_s *US_PER_S;
+    json_t *object =
+        json_pack("{s:s,s:s,s:s,s:I,s:I,s:i}", "id", id, "user", new->user_id, "name", new->name,
+                  "created", (json_int_t)now, "expires", (json_int_t)expires, "last_used", 0);
+    if (object == NULL ||
+        (new->once &&json_object_set_new(object, "once", json_integer(new->lifetime_s)) != 0))
+        error = account_no_memory();
+    if (error == MLD_OK)
+        error = take_token(arena, object, out);
+    if (error == MLD_OK)
+        error = account_insert(m, "tokens", hash, object, now, tokens, 2);
+    json_decref(object);
+    return error;
+}
+
+static enum mld_error check_new(const struct new_token *new)
+{
+    if (strlen(new->name) <= MAX_TOKEN_NAME_BYTES && new->lifetime_s >= 0 &&
+        new->lifetime_s <= MAX_LIFETIME_S)
+        return MLD_OK;
+    return error_blame(error_set(MLD_EINVALID,
+                                 "a token has a name of at most %d bytes, and a lifetime of "
+                                 "0 (no end) to 100 years",
+                                 MAX_TOKEN_NAME_BYTES),
+                       strlen(new->name) > MAX_TOKEN_NAME_BYTES ? "name" : "expires_in_s");
 }
 
 enum mld_error accounts_add_token(struct meta *m, struct arena *arena, const char *user_id,
                                   const char *name, int64_t lifetime_s,
                                   char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out)
 {
-    char id[ID_RANDOM_LEN + 1], hash[SHA256_HEX_LEN + 1], user[ID_RANDOM_LEN + 8];
-    int64_t now = clock_now_us();
-    if (strlen(name) > MAX_TOKEN_NAME_BYTES || lifetime_s < 0 || lifetime_s > MAX_LIFETIME_S)
-        return error_set(MLD_EINVALID,
-                         "a token has a name of at most %d bytes, and a lifetime of "
-                         "0 (no end) to 100 years",
-                         MAX_TOKEN_NAME_BYTES);
-    snprintf(user, sizeof user, "user:%s", user_id);
-    enum mld_error error = make_room(m, user, now);
+    char hash[SHA256_HEX_LEN + 1];
+    const struct new_token new = {user_id, name, lifetime_s, false};
+    enum mld_error error = check_new(&new);
     if (error == MLD_OK)
         error = account_secret("mld_", secret);
     if (error == MLD_OK)
         error = account_hash(secret, hash);
+    return error == MLD_OK ? insert_token(m, arena, hash, &new, out) : error;
+}
+
+static bool is_revoked(json_t *object)
+{
+    return json_is_true(json_object_get(object, "revoked"));
+}
+
+/* The token that the request made before. MLD_ENOTFOUND: none. */
+static enum mld_error find_made(struct meta *m, struct arena *arena, const char *hash,
+                                const struct new_token *new, struct token *out)
+{
+    json_t *object;
+    enum mld_error error = account_get(m, "tokens", hash, &object, NULL);
+    if (error == MLD_OK && is_revoked(object))
+        error = error_set(MLD_ESTATE, "the token of that request was revoked");
     if (error == MLD_OK)
-        error = id_random(id);
-    if (error != MLD_OK)
-        return error;
-    id[TOKEN_ID_LEN] = '\0'; /* public: people type it */
-    int64_t expires = lifetime_s == 0 ? 0 : now + lifetime_s * US_PER_S;
-    json_t *token =
-        json_pack("{s:s,s:s,s:s,s:I,s:I,s:i}", "id", id, "user", user_id, "name", name, "created",
-                  (json_int_t)now, "expires", (json_int_t)expires, "last_used", 0);
-    error = insert_token(m, arena, hash, user, token, out);
-    json_decref(token);
+        error = take_token(arena, object, out);
+    if (error == MLD_OK &&
+        (strcmp(out->name, new->name) != 0 || account_int(object, "once") != new->lifetime_s))
+        error = error_set(MLD_ECONFLICT, "another request had that Idempotency-Key");
+    json_decref(object);
+    return error;
+}
+
+enum mld_error accounts_add_token_once(struct meta *m, struct arena *arena, const char *user_id,
+                                       const char *name, int64_t lifetime_s,
+                                       const unsigned char seed[32],
+                                       char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out)
+{
+    char hash[SHA256_HEX_LEN + 1];
+    const struct new_token new = {user_id, name, lifetime_s, true};
+    enum mld_error error = check_new(&new);
+    secret_of("mld_", seed, secret);
+    if (error == MLD_OK)
+        error = account_hash(secret, hash);
+    if (error == MLD_OK)
+        error = find_made(m, arena, hash, &new, out);
+    if (error == MLD_ENOTFOUND)
+        error = insert_token(m, arena, hash, &new, out);
+    if (error == MLD_EEXISTS)
+        error = find_made(m, arena, hash, &new, out);
     return error;
 }
 
@@ -134,12 +204,24 @@ enum mld_error accounts_tokens(struct meta *m, struct arena *arena, const char *
     for (size_t i = 0; error == MLD_OK && i < docs.n; i++) {
         json_t *object;
         error = account_parse(&docs.docs[i], &object);
-        if (error == MLD_OK)
+        if (error == MLD_OK && !is_revoked(object))
             error = take_token(arena, object, &out->items[out->n++]);
         json_decref(object);
     }
     meta_docs_free(&docs);
     return error;
+}
+
+/* Of one whose request may come again something stays for a while, or that would make it anew. */
+static enum mld_error revoke(struct meta *m, const struct meta_docs *docs, json_t *object)
+{
+    int64_t until = clock_now_us() + ACCOUNTS_REPEAT_S * US_PER_S;
+    if (json_object_get(object, "once") == NULL)
+        return meta_delete(m, "tokens", docs->docs[0].id, 0);
+    if (json_object_set_new(object, "revoked", json_true()) != 0 ||
+        json_object_set_new(object, "expires", json_integer(until)) != 0)
+        return account_no_memory();
+    return account_replace(m, docs, object);
 }
 
 enum mld_error accounts_revoke_token(struct meta *m, const char *user_id, const char *token_id)
@@ -157,12 +239,13 @@ enum mld_error accounts_revoke_token(struct meta *m, const char *user_id, const 
         error = account_parse(&docs.docs[0], &object);
     if (error == MLD_OK)
         error = take_token(&arena, object, &token);
-    if (error == MLD_OK && user_id != NULL && strcmp(token.user_id, user_id) != 0)
+    if (error == MLD_OK &&
+        (is_revoked(object) || (user_id != NULL && strcmp(token.user_id, user_id) != 0)))
         error = MLD_ENOTFOUND;
     if (error == MLD_ENOTFOUND)
         error_set(error, "there is no token '%.64s'", token_id);
     if (error == MLD_OK)
-        error = meta_delete(m, "tokens", docs.docs[0].id, 0);
+        error = revoke(m, &docs, object);
     json_decref(object);
     arena_free(&arena);
     meta_docs_free(&docs);
@@ -209,6 +292,8 @@ enum mld_error accounts_token_of(struct meta *m, struct arena *arena, const char
         error = account_get(m, "tokens", hash, &object, &docs);
     if (error == MLD_OK)
         error = take_token(arena, object, out);
+    if (error == MLD_OK && is_revoked(object))
+        error = error_set(MLD_EAUTH, "the token was revoked");
     if (error == MLD_OK && out->expires_us != 0 && out->expires_us <= now)
         error = error_set(MLD_EAUTH, "the token has expired");
     if (error == MLD_OK)

@@ -108,6 +108,7 @@ enum mld_error writer_doc_read(struct writer_doc *out, struct arena *arena,
         out->status = doc_text(&r, "status");
         out->started_at = doc_text(&r, "started");
         out->ended_at = doc_text(&r, "ended");
+        out->failure = doc_text(&r, "error");
         doc_stamp_read(&r, "started_stamp", &out->started);
         doc_stamp_read(&r, "stamp", &out->stamp);
         out->ended = doc_true(&r, "clean");
@@ -270,6 +271,7 @@ static enum mld_error write_writer(struct apply *a, const struct writer_doc *w,
     doc_set_text(&text, "status", w->status);
     doc_set_text(&text, "started", w->started_at);
     doc_set_text(&text, "ended", w->ended_at);
+    doc_set_text(&text, "error", w->failure);
     doc_set_stamp(&text, "started_stamp", &w->started);
     doc_set_stamp(&text, "stamp", &w->stamp);
     doc_set_bool(&text, "clean", w->ended);

@@ -69,6 +69,7 @@ struct writer_doc {
     int64_t slot;
     const char *status; /* NULL: it never said one */
     const char *started_at, *ended_at;
+    const char *failure; /* why, when FAILED and known */
     struct doc_stamp started, stamp;
     bool ended;
 };

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "mldash/experiment.h"
 #include "server/apply_internal.h"
 
 #define STATUS_WRITERS 1000 /* the last to open that decide the status */
@@ -32,16 +33,31 @@ static enum mld_error run_stream(struct apply *a, struct target *t, const struct
     return MLD_OK;
 }
 
+/* A reason as long as a run folder keeps one, cut between characters; of any length it would make
+ * the writer's document one that cannot be written. */
+static const char *short_reason(struct apply *a, const char *reason)
+{
+    size_t len = reason == NULL ? 0 : strlen(reason);
+    if (len <= MLD_MAX_REASON_BYTES)
+        return reason;
+    len = MLD_MAX_REASON_BYTES;
+    while (len > 0 && ((unsigned char)reason[len] & 0xC0) == 0x80)
+        len--;
+    return arena_strndup(&a->scratch, reason, len);
+}
+
 static enum mld_error run_status(struct apply *a, struct target *t, const struct change *c)
 {
     struct doc_reader r = apply_reader(a, c->record);
     struct writer_doc *w = &t->doc.writer;
     const char *status = doc_needed(&r, "status");
     const char *at = doc_text(&r, "at");
+    const char *reason = doc_text(&r, "error");
     if (r.error != MLD_OK || !apply_later(&w->stamp, c->record))
         return r.error;
     w->status = status;
     w->slot = c->record->slot;
+    w->failure = strcmp(status, "FAILED") == 0 ? short_reason(a, reason) : NULL;
     if (strcmp(status, "RUNNING") != 0)
         w->ended_at = at;
     return MLD_OK;
@@ -234,6 +250,7 @@ enum mld_error apply_plan_run(struct apply *a, const struct apply_record *record
  * do not count. */
 struct status {
     const char *status, *started, *ended;
+    const char *failure; /* the first that one gave */
 };
 
 static enum mld_error slot_is_taken(struct apply *a, const struct writer_doc *w, bool *out)
@@ -282,7 +299,8 @@ static enum mld_error judge(struct apply *a, const struct writer_doc *writers, s
                             struct status *out)
 {
     bool alive = false;
-    *out = (struct status){"UNKNOWN", NULL, NULL};
+    const struct doc_stamp *failed = NULL;
+    *out = (struct status){.status = "UNKNOWN"};
     if (n == 0)
         return MLD_OK;
     out->started = writers[0].started_at;
@@ -297,6 +315,11 @@ static enum mld_error judge(struct apply *a, const struct writer_doc *writers, s
         if (writers[i].ended_at != NULL &&
             (out->ended == NULL || strcmp(writers[i].ended_at, out->ended) > 0))
             out->ended = writers[i].ended_at;
+        if (writers[i].failure != NULL &&
+            (failed == NULL || doc_stamp_compare(&writers[i].stamp, failed) < 0)) {
+            failed = &writers[i].stamp;
+            out->failure = writers[i].failure;
+        }
     }
     if (strcmp(out->status, "RUNNING") == 0)
         out->ended = NULL;
@@ -343,10 +366,11 @@ static enum mld_error status_once(struct apply *a, bool *ended)
     if (error == MLD_OK)
         *ended = strcmp(now.status, "RUNNING") != 0 && strcmp(now.status, "UNKNOWN") != 0;
     if (error == MLD_OK && !(same_text(now.status, e.status) && same_text(now.started, e.started) &&
-                             same_text(now.ended, e.ended))) {
+                             same_text(now.ended, e.ended) && same_text(now.failure, e.failure))) {
         e.status = now.status;
         e.started = now.started;
         e.ended = now.ended;
+        e.failure = now.failure;
         error = experiment_doc_write(&e, &arena, &doc);
         if (error == MLD_OK)
             error = meta_replace(a->meta, &doc);

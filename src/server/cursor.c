@@ -65,7 +65,8 @@ enum mld_error cursor_read(struct meta_cursor *out, struct arena *arena, const c
                 utf8_is_valid(colon + 1, strlen(colon + 1)) &&
                 num_parse_int64(plain + HASH_LEN, (size_t)(colon - plain) - HASH_LEN, &out->order);
     if (!good)
-        return error_set(MLD_EINVALID, "after is not the next of a page of this list");
+        return error_blame(error_set(MLD_EINVALID, "after is not the next of a page of this list"),
+                           "after");
     out->id = colon + 1;
     return MLD_OK;
 }

@@ -35,6 +35,7 @@ enum mld_error experiment_doc_read(struct experiment_doc *out, struct arena *are
         out->status = doc_text(&r, "status");
         out->started = doc_text(&r, "started");
         out->ended = doc_text(&r, "ended");
+        out->failure = doc_text(&r, "error");
         out->last_seen = doc_int(&r, "last_seen", 0);
         if (out->folder == NULL)
             out->folder = "";
@@ -69,6 +70,7 @@ static void put_members(struct buf *text, const struct experiment_doc *e)
     doc_put_text(text, "status", e->status == NULL ? "UNKNOWN" : e->status);
     doc_set_text(text, "started", e->started);
     doc_set_text(text, "ended", e->ended);
+    doc_set_text(text, "error", e->failure);
     doc_set_int(text, "last_seen", e->last_seen);
     buf_putc(text, '}');
 }

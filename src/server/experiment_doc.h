@@ -21,7 +21,8 @@ struct experiment_doc {
     const char *created_at; /* another tool's word on when it was made */
     const char *status;     /* never NULL once read: "UNKNOWN" */
     const char *started, *ended;
-    int64_t last_seen; /* us; 0: never */
+    const char *failure; /* why, when FAILED and known */
+    int64_t last_seen;   /* us; 0: never */
 };
 enum mld_error experiment_doc_read(struct experiment_doc *out, struct arena *arena,
                                    const struct meta_doc *doc);

@@ -85,6 +85,29 @@ static enum mld_error reserve(struct reservation *out, struct arena *arena, stru
     return out->id == NULL ? no_memory() : MLD_OK;
 }
 
+/* MLD_ENOTFOUND: there is none; *out_live is false while it is being deleted. */
+static enum mld_error project_state(bool *out_live, struct meta *meta, const char *id)
+{
+    struct arena arena = {0};
+    struct meta_docs docs = {0};
+    struct json_doc json;
+    json_doc_init(&json);
+    *out_live = false;
+    enum mld_error error = meta_get(meta, &docs, "projects", id);
+    if (error == MLD_OK)
+        error = doc_parse(&json, &docs.docs[0]);
+    if (error == MLD_OK) {
+        struct doc_reader r = {&json, json_root(&json), &arena, MLD_OK};
+        const char *state = doc_text(&r, "state");
+        *out_live = state == NULL || strcmp(state, "live") == 0;
+        error = r.error;
+    }
+    json_doc_free(&json);
+    meta_docs_free(&docs);
+    arena_free(&arena);
+    return error;
+}
+
 static enum mld_error make_project(const char **out, struct arena *arena, struct meta *meta,
                                    const char *namespace_id, const char *name)
 {
@@ -92,15 +115,16 @@ static enum mld_error make_project(const char **out, struct arena *arena, struct
     char id[META_MAX_NAME_BYTES];
     char token[META_MAX_NAME_BYTES];
     struct reservation r;
-    struct meta_docs docs = {0};
+    bool live = false;
     snprintf(partition, sizeof partition, "ns:%s", namespace_id);
     snprintf(id, sizeof id, "project:%s", name);
     enum mld_error error = reserve(&r, arena, meta, partition, id, "project", NULL);
     if (error != MLD_OK)
         return error;
     *out = r.id;
-    error = meta_get(meta, &docs, "projects", r.id);
-    meta_docs_free(&docs);
+    error = project_state(&live, meta, r.id);
+    if (error == MLD_OK && !live)
+        error = error_blame(error_set(MLD_ESTATE, "project %s is being deleted", name), "project");
     if (error != MLD_ENOTFOUND)
         return error;
     snprintf(token, sizeof token, "ns:%s", namespace_id);
@@ -127,12 +151,17 @@ enum mld_error project_find(const char **out, struct arena *arena, struct meta *
     char partition[META_MAX_NAME_BYTES];
     char id[META_MAX_NAME_BYTES];
     struct reservation r;
+    bool live = false;
     *out = NULL;
     if (!doc_is_plain(name, NAME_MAX_COMPONENT_BYTES))
         return error_set(MLD_ENOTFOUND, "no such project");
     snprintf(partition, sizeof partition, "ns:%s", namespace_id);
     snprintf(id, sizeof id, "project:%s", name);
     enum mld_error error = read_reservation(&r, arena, meta, partition, id, "project");
+    if (error == MLD_OK)
+        error = project_state(&live, meta, r.id);
+    if (error == MLD_OK && !live)
+        error = error_set(MLD_ENOTFOUND, "no such project");
     if (error == MLD_OK)
         *out = r.id;
     return error;
@@ -193,17 +222,21 @@ static enum mld_error find_copy(struct reservation *out, const char **out_name, 
 static enum mld_error check(const struct registration *w, struct buf *folder)
 {
     enum mld_error error = name_check_component("project", w->project);
-    if (error == MLD_OK)
-        error = name_check_component("experiment", w->name);
-    if (error == MLD_OK)
-        error = name_canonical_folder("folder", w->folder, folder);
+    if (error != MLD_OK)
+        return error_blame(error, "project");
+    error = name_check_component("experiment", w->name);
+    if (error != MLD_OK)
+        return error_blame(error, "name");
+    error = name_canonical_folder("folder", w->folder, folder);
     if (error == MLD_OK)
         error = buf_check(folder, "folder");
-    if (error == MLD_OK && (!doc_is_plain(w->run, 100) || strchr(w->run, ':') != NULL))
-        error = error_set(MLD_EINVALID, "run is no id of a run folder");
-    if (error == MLD_OK && w->from != NULL && !doc_is_id(w->from))
-        error = error_set(MLD_EINVALID, "from is no id of an experiment");
-    return error;
+    if (error != MLD_OK)
+        return error_blame(error, "folder");
+    if (!doc_is_plain(w->run, 100) || strchr(w->run, ':') != NULL)
+        return error_blame(error_set(MLD_EINVALID, "run is no id of a run folder"), "run");
+    if (w->from != NULL && !doc_is_id(w->from))
+        return error_blame(error_set(MLD_EINVALID, "from is no id of an experiment"), "from");
+    return MLD_OK;
 }
 
 /* The document follows from the reservation: whoever comes first writes it. */
@@ -298,6 +331,21 @@ static void list_token(char out[META_MAX_NAME_BYTES], const struct experiment_fi
         snprintf(out, META_MAX_NAME_BYTES, "ns:%s", f->namespace_id);
 }
 
+/* Those whose project is being deleted are not listed. Neighbours are mostly of one project. */
+struct seen_project {
+    const char *id;
+    bool live;
+};
+
+static enum mld_error look_at_project(struct seen_project *seen, struct meta *meta, const char *id)
+{
+    if (seen->id != NULL && strcmp(seen->id, id) == 0)
+        return MLD_OK;
+    seen->id = id;
+    enum mld_error error = project_state(&seen->live, meta, id);
+    return error == MLD_ENOTFOUND ? MLD_OK : error;
+}
+
 static enum mld_error scan(struct experiment_page *out, struct meta *meta,
                            const struct experiment_filter *f, struct meta_cursor after,
                            size_t limit)
@@ -306,6 +354,7 @@ static enum mld_error scan(struct experiment_page *out, struct meta *meta,
     struct meta_docs docs = {0};
     list_token(token, f);
     bool filtered = f->folder != NULL || f->name != NULL;
+    struct seen_project seen = {f->project, true}; /* of a named one the caller knows */
     struct meta_range range = {.partition = "experiments",
                                .token = token,
                                .min_order = INT64_MIN,
@@ -324,7 +373,9 @@ static enum mld_error scan(struct experiment_page *out, struct meta *meta,
         error = experiment_doc_read(&e, &out->arena, &docs.docs[i]);
         out->last_order = docs.docs[i].order;
         out->last_id = e.id;
-        if (error == MLD_OK && matches(&e, f))
+        if (error == MLD_OK)
+            error = look_at_project(&seen, meta, e.project);
+        if (error == MLD_OK && seen.live && matches(&e, f))
             out->items[out->n++] = e;
     }
     meta_docs_free(&docs);

@@ -15,12 +15,12 @@ struct registration {
 };
 /* Registers a run folder: finds the experiment at that place, or makes it (and its project). Texts
  * of *out live in `arena`. Two at once get the same. *out_created: this call made it. MLD_ENAME:
- * a name is none. MLD_EINVALID. */
+ * a name is none. MLD_EINVALID. MLD_ESTATE: the project is being deleted. */
 enum mld_error experiment_register(struct experiment_doc *out, bool *out_created,
                                    struct arena *arena, struct meta *meta,
                                    const struct registration *wanted);
 
-/* The id of a project by its name. MLD_ENOTFOUND. */
+/* The id of a project by its name. MLD_ENOTFOUND, also of one that is being deleted. */
 enum mld_error project_find(const char **out, struct arena *arena, struct meta *meta,
                             const char *namespace_id, const char *name);
 

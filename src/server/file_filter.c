@@ -16,13 +16,15 @@ enum mld_error file_filter_open(struct file_filter *f, const struct file_query *
         buf_init(&f->values[i], 1024);
         if (!file_meta_value(&f->values[i], query->metadata[i].value,
                              strlen(query->metadata[i].value)))
-            return error_set(MLD_EINVALID, "a value of metadata has at most %d bytes",
-                             FILE_MAX_META_VALUE);
+            return error_blame(error_set(MLD_EINVALID, "a value of metadata has at most %d bytes",
+                                         FILE_MAX_META_VALUE),
+                               "metadata");
     }
     if (query->glob == NULL)
         return MLD_OK;
     if (strlen(query->glob) > MAX_GLOB)
-        return error_set(MLD_EINVALID, "glob is longer than %d bytes", MAX_GLOB);
+        return error_blame(error_set(MLD_EINVALID, "glob is longer than %d bytes", MAX_GLOB),
+                           "glob");
     if (strchr(query->glob, '/') != NULL) {
         if (query->prefix != NULL && strcmp(query->prefix, "/") != 0)
             buf_puts(&f->glob, query->prefix);

@@ -55,7 +55,8 @@ static enum mld_error note_twin(const struct files_place *place, const struct fi
             known = known || strcmp(items[n], o->stream) == 0;
         }
         if (error == MLD_OK && !known && n == FILE_MAX_TWINS)
-            error = error_set(MLD_EINVALID, "too many files have the id %s", o->as);
+            error =
+                error_blame(error_set(MLD_EINVALID, "too many files have the id %s", o->as), "as");
         if (error == MLD_OK && !known) {
             items[n++] = o->stream;
             doc->twins = (struct text_list){items, n};
@@ -232,6 +233,8 @@ enum mld_error files_status(const struct files_place *place, struct file_offer *
     for (size_t i = 0; i < n && error == MLD_OK; i++) {
         all[i].offer = &offers[i];
         error = file_offer_check(&offers[i], false);
+        if (error != MLD_OK)
+            error_blame_element(error, "files", i);
     }
     if (error == MLD_OK)
         error = offers_load(place, all, n, &arena);

@@ -165,18 +165,23 @@ static enum mld_error check(struct file_offer *offers, size_t n)
     if (sorted == NULL)
         return no_memory();
     if (n > FILES_MAX_SMALL)
-        error = error_set(MLD_EINVALID, "more than %d files", FILES_MAX_SMALL);
+        error =
+            error_blame(error_set(MLD_EINVALID, "more than %d files", FILES_MAX_SMALL), "files");
     for (size_t i = 0; i < n && error == MLD_OK; i++) {
         sorted[i] = &offers[i];
         error = file_offer_check(&offers[i], true);
         if (error == MLD_OK && offers[i].size > BLOB_SMALL_BYTES)
-            error = error_set(MLD_ETOOLARGE, "file %s is no small one", offers[i].id);
+            error = error_blame(error_set(MLD_ETOOLARGE, "file %s is no small one", offers[i].id),
+                                "size_bytes");
+        if (error != MLD_OK)
+            error_blame_element(error, "files", i);
     }
     if (error == MLD_OK)
         qsort(sorted, n, sizeof(void *), by_id);
     for (size_t i = 1; i < n && error == MLD_OK; i++)
         if (strcmp(sorted[i - 1]->id, sorted[i]->id) == 0)
-            error = error_set(MLD_EINVALID, "file %s is there twice", sorted[i]->id);
+            error = error_blame(error_set(MLD_EINVALID, "file %s is there twice", sorted[i]->id),
+                                "files");
     free(sorted);
     return error;
 }

@@ -205,11 +205,14 @@ enum mld_error upload_create(const struct files_place *place, const struct file_
     *out = (struct upload_info){0};
     enum mld_error error = file_offer_check(offer, true);
     if (error == MLD_OK && offer->size > max_bytes)
-        error = error_set(MLD_ETOOLARGE, "file %s is larger than the server's limit of %llu bytes",
-                          offer->filename, (unsigned long long)max_bytes);
+        error = error_blame(error_set(MLD_ETOOLARGE,
+                                      "file %s is larger than the server's limit of %llu bytes",
+                                      offer->filename, (unsigned long long)max_bytes),
+                            "size_bytes");
     if (error == MLD_OK && offer->size == 0)
-        error = error_set(MLD_EINVALID, "file %s has no bytes: send it as a small one",
-                          offer->filename);
+        error = error_blame(error_set(MLD_EINVALID, "file %s has no bytes: send it as a small one",
+                                      offer->filename),
+                            "size_bytes");
     if (error != MLD_OK)
         return error;
     error = MLD_ECONFLICT;
@@ -224,16 +227,24 @@ enum mld_error upload_create(const struct files_place *place, const struct file_
     return error;
 }
 
+/* Of an upload that is not there: whether it was, and was dropped. */
+static void note_dropped(enum mld_error error, const struct file_doc *f, struct upload_info *out)
+{
+    if (error == MLD_ENOTFOUND && (f->bytes.state == BYTES_REAPING || f->bytes.state == BYTES_GONE))
+        out->answer = FILE_GONE;
+}
+
 enum mld_error upload_get(const struct files_place *place, const char *id, struct arena *arena,
                           struct upload_info *out)
 {
     enum mld_error error = MLD_ECONFLICT;
     *out = (struct upload_info){0};
     for (int i = 0; i < MAX_TRIES && error == MLD_ECONFLICT; i++) {
-        struct file_doc f;
+        struct file_doc f = {0};
         error = get(place, id, arena, &f);
         if (error == MLD_OK)
             error = describe_whole(place, &f, arena, out);
+        note_dropped(error, &f, out);
     }
     return error;
 }
@@ -241,11 +252,12 @@ enum mld_error upload_get(const struct files_place *place, const char *id, struc
 enum mld_error upload_commit(const struct files_place *place, const char *id, struct arena *arena,
                              struct upload_info *out)
 {
-    struct file_doc f;
+    struct file_doc f = {0};
     enum mld_error error = MLD_ECONFLICT;
     *out = (struct upload_info){0};
     for (int i = 0; i < MAX_TRIES && error == MLD_ECONFLICT; i++)
         error = commit_once(place, id, arena, &f);
+    note_dropped(error, &f, out);
     return error == MLD_OK ? describe(place, &f, out) : error;
 }
 

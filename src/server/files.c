@@ -81,23 +81,29 @@ enum mld_error file_get(struct file_doc *out, struct arena *arena, struct meta *
 enum mld_error file_offer_check(const struct file_offer *o, bool with_name)
 {
     if (!file_id_is_fine(o->id))
-        return error_set(MLD_EINVALID, "a file's id is 1 to %d letters, digits, - and _",
-                         FILE_ID_MAX);
+        return error_blame(
+            error_set(MLD_EINVALID, "a file's id is 1 to %d letters, digits, - and _", FILE_ID_MAX),
+            "id");
     if (!doc_is_hex(o->sha256, SHA256_HEX_LEN))
-        return error_set(MLD_EINVALID, "file %s: sha256 is 64 hex digits", o->id);
+        return error_blame(error_set(MLD_EINVALID, "file %s: sha256 is 64 hex digits", o->id),
+                           "sha256");
     if (o->size > INT64_MAX)
-        return error_set(MLD_EINVALID, "file %s: size_bytes is too large", o->id);
-    if (!with_name)
-        return MLD_OK;
+        return error_blame(error_set(MLD_EINVALID, "file %s: size_bytes is too large", o->id),
+                           "size_bytes");
     if ((o->as == NULL) != (o->stream == NULL) ||
         (o->as != NULL && (!file_id_is_fine(o->as) || !doc_is_hex(o->stream, 32))))
-        return error_set(MLD_EINVALID, "file %s: as and stream go together", o->id);
+        return error_blame(error_set(MLD_EINVALID, "file %s: as and stream go together", o->id),
+                           "as");
+    if (!with_name)
+        return MLD_OK;
     if (!doc_is_plain(o->path, 4096) || o->path[0] != '/')
-        return error_set(MLD_ENAME, "file %s: path is no path that begins with /", o->id);
+        return error_blame(
+            error_set(MLD_ENAME, "file %s: path is no path that begins with /", o->id), "path");
     if (!doc_is_plain(o->filename, 1024) || strchr(o->filename, '/') != NULL)
-        return error_set(MLD_ENAME, "file %s: filename is no name", o->id);
+        return error_blame(error_set(MLD_ENAME, "file %s: filename is no name", o->id), "filename");
     if (o->content_type != NULL && !doc_is_plain(o->content_type, 255))
-        return error_set(MLD_EINVALID, "file %s: content_type is none", o->id);
+        return error_blame(error_set(MLD_EINVALID, "file %s: content_type is none", o->id),
+                           "content_type");
     return MLD_OK;
 }
 

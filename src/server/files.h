@@ -66,7 +66,8 @@ struct upload_info {
 /* Begins an upload, or finds the one that is under way. `max_bytes`: MLD_ETOOLARGE above. */
 enum mld_error upload_create(const struct files_place *place, const struct file_offer *offer,
                              uint64_t max_bytes, struct arena *arena, struct upload_info *out);
-/* MLD_ENOTFOUND: no such file, or nothing was ever sent of it. */
+/* MLD_ENOTFOUND: no such file, or nothing was ever sent of it; out->answer is FILE_GONE when it was
+ * and the upload was dropped, here and below. */
 enum mld_error upload_get(const struct files_place *place, const char *id, struct arena *arena,
                           struct upload_info *out);
 /* MLD_ESTATE: parts are missing (upload_get says which). MLD_ECHECKSUM: the whole is not what was

@@ -54,6 +54,15 @@ static enum mld_error check_origins(const struct http_options *options)
     return MLD_OK;
 }
 
+static enum mld_error take_proxies(struct http *h, const struct http_options *options)
+{
+    h->proxies = arena_alloc(&h->arena, (options->n_trusted_proxies + 1) * sizeof *h->proxies);
+    enum mld_error error = h->proxies ? MLD_OK : error_set(MLD_ENOMEM, "out of memory");
+    for (size_t i = 0; error == MLD_OK && i < options->n_trusted_proxies; i++)
+        error = proxy_parse(&h->proxies[i], options->trusted_proxies[i]);
+    return error;
+}
+
 static enum mld_error take_options(struct http *h, const struct http_options *options)
 {
     struct http_options *own = &h->options;
@@ -80,15 +89,18 @@ static enum mld_error take_options(struct http *h, const struct http_options *op
         error = own_texts(&h->names.hosts, &h->arena, options->hosts, options->n_hosts);
     h->names.n_origins = options->n_cors_origins;
     h->names.n_hosts = options->n_hosts;
-    return error;
+    return error == MLD_OK ? take_proxies(h, options) : error;
 }
 
+/* Who has a place among the transfers waits at most for a worker that is about to be free. */
 static enum mld_error start_workers(struct http *h)
 {
     enum mld_error error =
         pool_start(&h->quick, "quick", h->options.quick_workers, QUICK_QUEUE, work_run);
     if (error == MLD_OK)
-        error = pool_start(&h->stream, "stream", h->options.stream_workers, 0, work_run);
+        error = pool_start(&h->stream, "stream", h->options.stream_workers,
+                           h->options.stream_workers, work_run);
+    h->transfers.total = h->options.stream_workers;
     return error;
 }
 
@@ -179,6 +191,8 @@ enum mld_error http_start(struct http **out, struct server *server, const struct
     h->routes = routes;
     h->listen_fd = h->wake_fd = -1;
     pthread_mutex_init(&h->conns_lock, NULL);
+    share_init(&h->memory, HTTP_MEMORY_BYTES);
+    share_init(&h->transfers, 1);
     /* Signals are for the caller's thread. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -229,6 +243,8 @@ void http_stop(struct http *h, unsigned grace_ms)
     log_close(h->log);
     counts_free(h->counts);
     pthread_mutex_destroy(&h->conns_lock);
+    share_destroy(&h->memory);
+    share_destroy(&h->transfers);
     arena_free(&h->arena);
     free(h);
 }
@@ -252,7 +268,7 @@ void http_metrics(struct http *h, struct buf *out)
     put_gauge(out, "mldash_http_connections", "Connections open.", atomic_load(&h->n_conns));
     put_gauge(out, "mldash_http_active_requests", "Requests under way.", atomic_load(&h->active));
     put_gauge(out, "mldash_http_memory_bytes", "Bodies and answers held in memory.",
-              atomic_load(&h->memory));
+              share_used(&h->memory));
     put_gauge(out, "mldash_http_log_dropped", "Log lines dropped.", log_dropped(h->log));
     pool_load(h->quick, &busy, &waiting);
     put_gauge(out, "mldash_http_quick_busy", "Quick workers at work.", busy);

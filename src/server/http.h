@@ -8,7 +8,8 @@
  *
  * Two pools of workers: quick routes get their whole body first (ROUTE's max_body bytes at most),
  * streaming routes (max_body 0) read it piece by piece through a ring of HTTP_RING_BYTES while it
- * arrives. A full pool answers 503 with Retry-After. */
+ * arrives. A full pool answers 503 with Retry-After; so does one of which a user has more than a
+ * share (http_share.h), and the same holds for the memory of bodies and answers. */
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H
 
@@ -138,6 +139,9 @@ struct http_options {
     const char *tls_key;
     const char *const *cors_origins; /* exact origins; none: no cross-origin answers */
     size_t n_cors_origins;
+    const char *const *trusted_proxies; /* addresses, "10.0.0.0/8": whose X-Forwarded-For is
+                                           believed; none: nobody's */
+    size_t n_trusted_proxies;
     const char *const *hosts; /* accepted Host names besides loopback ones and the listen address;
                                  none: any when listening beyond loopback */
     size_t n_hosts;

@@ -17,9 +17,9 @@ void *cycle_target(void *http, const char *target, struct MHD_Connection *mhd)
     r->head.target = arena_strdup(&r->arena, target);
     memcpy(r->client, conn->client, sizeof r->client);
     atomic_fetch_add(&h->active, 1);
-    pthread_mutex_lock(&h->conns_lock);
+    pthread_mutex_lock(&conn->request_lock);
     conn->request = r;
-    pthread_mutex_unlock(&h->conns_lock);
+    pthread_mutex_unlock(&conn->request_lock);
     request_turn_locked(r, TURN_HEAD);
     return r;
 }
@@ -56,7 +56,8 @@ static bool begin_body(struct request *r)
     size_t max = r->match.route->max_body;
     size_t most = r->content_length < max ? (size_t)r->content_length : max;
     if (!request_reserve(r, most)) {
-        respond_status_locked(r, 503, "unavailable", "the server's memory is full of other bodies");
+        respond_status_locked(r, 503, "unavailable", "the server's memory is full of other bodies",
+                              NULL);
         return false;
     }
     if (max > 0)
@@ -113,7 +114,7 @@ static void take_quick(struct request *r, const char *data, size_t *size)
     if (error != MLD_OK)
         respond_status_locked(r, error == MLD_ETOOLARGE ? 413 : 503,
                               error == MLD_ETOOLARGE ? "too_large" : "unavailable",
-                              "the body is larger than this address takes");
+                              "the body is larger than this address takes", "body");
 }
 
 /* What does not fit waits in the library's buffer until the worker has taken half of the ring. */
@@ -242,9 +243,9 @@ void cycle_completed(void *http, struct MHD_Connection *mhd, void **request,
     *request = NULL;
     if (r == NULL)
         return;
-    pthread_mutex_lock(&h->conns_lock);
+    pthread_mutex_lock(&r->conn->request_lock);
     r->conn->request = NULL;
-    pthread_mutex_unlock(&h->conns_lock);
+    pthread_mutex_unlock(&r->conn->request_lock);
     pthread_mutex_lock(&r->lock);
     tell(r, code);
     request_turn_locked(r, TURN_IDLE);

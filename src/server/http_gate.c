@@ -21,6 +21,8 @@
 #define TCP_STATE_CLOSE 7
 #define TCP_STATE_CLOSE_WAIT 8
 #define MAX_ACCEPTS 64      /* in one go */
+#define MAX_LOOKS 16        /* the same */
+#define MAX_CUTS 32         /* in one look at all */
 #define CROWDED_MS 1000     /* idle time when places are few */
 #define ACCEPT_PAUSE_MS 100 /* after accept failed for want of descriptors */
 
@@ -42,6 +44,29 @@ static void client_text(char out[64], const struct sockaddr *address)
         memcpy(out, "?", 2);
 }
 
+static void append_locked(struct http *h, struct conn *conn)
+{
+    conn->next = NULL;
+    conn->previous = h->last_conn;
+    if (h->last_conn)
+        h->last_conn->next = conn;
+    else
+        h->conns = conn;
+    h->last_conn = conn;
+}
+
+static void remove_locked(struct http *h, struct conn *conn)
+{
+    if (conn->next)
+        conn->next->previous = conn->previous;
+    else
+        h->last_conn = conn->previous;
+    if (conn->previous)
+        conn->previous->next = conn->next;
+    else
+        h->conns = conn->next;
+}
+
 static void begin(struct http *h, struct MHD_Connection *mhd, void **context)
 {
     const union MHD_ConnectionInfo *fd =
@@ -56,14 +81,12 @@ static void begin(struct http *h, struct MHD_Connection *mhd, void **context)
         return;
     }
     conn->fd = fd->connect_fd;
+    pthread_mutex_init(&conn->request_lock, NULL);
     client_text(conn->client, address->client_addr);
     atomic_store(&conn->turn, TURN_FRESH);
     atomic_store(&conn->since_ms, clock_monotonic_ms());
     pthread_mutex_lock(&h->conns_lock);
-    conn->next = h->conns;
-    if (conn->next)
-        conn->next->previous = conn;
-    h->conns = conn;
+    append_locked(h, conn);
     pthread_mutex_unlock(&h->conns_lock);
     atomic_fetch_add(&h->n_conns, 1);
 }
@@ -73,14 +96,10 @@ static void end(struct http *h, struct conn *conn)
     if (conn == NULL)
         return;
     pthread_mutex_lock(&h->conns_lock);
-    if (conn->next)
-        conn->next->previous = conn->previous;
-    if (conn->previous)
-        conn->previous->next = conn->next;
-    else
-        h->conns = conn->next;
+    remove_locked(h, conn);
     pthread_mutex_unlock(&h->conns_lock);
     atomic_fetch_sub(&h->n_conns, 1);
+    pthread_mutex_destroy(&conn->request_lock);
     free(conn);
 }
 
@@ -194,20 +213,54 @@ static bool is_late(struct http *h, struct conn *conn, int64_t now)
     return false;
 }
 
-/* A shut connection reads as ended, and the library closes it. */
+/* A shut connection reads as ended, and the library closes it. Many that came together are late
+ * together; unless room is needed they go a few at a time, or requests would wait for the library
+ * to close them all, and to open those that come back. */
+static void look_at_one(struct http *h, struct conn *conn, int64_t now)
+{
+    bool hurry = atomic_load(&h->closing) || is_crowded(h);
+    if (conn->cut || (h->cuts == MAX_CUTS && !hurry) || !is_late(h, conn, now))
+        return;
+    conn->cut = true;
+    h->cuts += !hurry;
+    shutdown(conn->fd, SHUT_RDWR);
+    if (!atomic_load(&h->closing))
+        counts_cut(h->counts);
+}
+
+/* The first ones, which then are the last. */
+static unsigned look_at_some_locked(struct http *h, int64_t now)
+{
+    unsigned n = 0;
+    for (; n < MAX_LOOKS && h->conns; n++) {
+        struct conn *conn = h->conns;
+        look_at_one(h, conn, now);
+        remove_locked(h, conn);
+        append_locked(h, conn);
+    }
+    return n;
+}
+
+/* A few at a time: each look is a call of the system, and meanwhile no connection opens or ends. */
 static void look_at_all(struct http *h)
 {
     int64_t now = clock_monotonic_ms();
-    pthread_mutex_lock(&h->conns_lock);
-    for (struct conn *conn = h->conns; conn; conn = conn->next) {
-        if (conn->cut || !is_late(h, conn, now))
-            continue;
-        conn->cut = true;
-        shutdown(conn->fd, SHUT_RDWR);
-        if (!atomic_load(&h->closing))
-            counts_cut(h->counts);
+    unsigned all = atomic_load(&h->n_conns);
+    h->cuts = 0;
+    for (unsigned done = 0, n = 1; done < all && n > 0; done += n) {
+        pthread_mutex_lock(&h->conns_lock);
+        n = look_at_some_locked(h, now);
+        pthread_mutex_unlock(&h->conns_lock);
     }
-    pthread_mutex_unlock(&h->conns_lock);
+}
+
+static void wake(struct request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    pthread_cond_broadcast(&r->changed);
+    if (r->phase == PHASE_SENT)
+        request_resume_locked(r, TURN_ANSWER);
+    pthread_mutex_unlock(&r->lock);
 }
 
 /* Wakes everybody who waits for a client; h->aborting is set. */
@@ -215,14 +268,10 @@ void gate_cut_all(struct http *h)
 {
     pthread_mutex_lock(&h->conns_lock);
     for (struct conn *conn = h->conns; conn; conn = conn->next) {
-        struct request *r = conn->request;
-        if (r == NULL)
-            continue;
-        pthread_mutex_lock(&r->lock);
-        pthread_cond_broadcast(&r->changed);
-        if (r->phase == PHASE_SENT)
-            request_resume_locked(r, TURN_ANSWER);
-        pthread_mutex_unlock(&r->lock);
+        pthread_mutex_lock(&conn->request_lock);
+        if (conn->request)
+            wake(conn->request);
+        pthread_mutex_unlock(&conn->request_lock);
     }
     pthread_mutex_unlock(&h->conns_lock);
 }

@@ -7,8 +7,8 @@
 
 #include "server/http.h"
 
-#define REFUSE(code, text) ((struct guard_verdict){code, text})
-#define FINE ((struct guard_verdict){0, NULL})
+#define REFUSE(code, field, text) ((struct guard_verdict){code, text, field})
+#define FINE ((struct guard_verdict){0, NULL, NULL})
 
 const char *guard_header(const struct guard_head *head, const char *name)
 {
@@ -58,11 +58,11 @@ static bool is_number(const char *text)
 static struct guard_verdict check_target(const char *target)
 {
     if (strlen(target) > HTTP_MAX_URL_BYTES)
-        return REFUSE(414, "the address is longer than 8192 bytes");
+        return REFUSE(414, "target", "the address is longer than 8192 bytes");
     if (target[0] != '/')
-        return REFUSE(400, "the address does not begin with /");
+        return REFUSE(400, "target", "the address does not begin with /");
     if (has_control(target) || strpbrk(target, " \t#") != NULL)
-        return REFUSE(400, "the address has characters that must be escaped");
+        return REFUSE(400, "target", "the address has characters that must be escaped");
     return FINE;
 }
 
@@ -71,13 +71,13 @@ static struct guard_verdict check_framing(const struct guard_head *head)
     const char *encoding = guard_header(head, "Transfer-Encoding");
     const char *length = guard_header(head, "Content-Length");
     if (encoding && length)
-        return REFUSE(400, "both Content-Length and Transfer-Encoding");
+        return REFUSE(400, "Content-Length", "both Content-Length and Transfer-Encoding");
     if (encoding && strcasecmp(encoding, "chunked") != 0)
-        return REFUSE(400, "Transfer-Encoding may only be chunked");
+        return REFUSE(400, "Transfer-Encoding", "Transfer-Encoding may only be chunked");
     if (encoding && strcmp(head->version, "HTTP/1.1") != 0)
-        return REFUSE(400, "Transfer-Encoding needs HTTP/1.1");
+        return REFUSE(400, "Transfer-Encoding", "Transfer-Encoding needs HTTP/1.1");
     if (length && !is_number(length))
-        return REFUSE(400, "Content-Length is no number");
+        return REFUSE(400, "Content-Length", "Content-Length is no number");
     return FINE;
 }
 
@@ -87,20 +87,20 @@ static struct guard_verdict check_headers(const struct guard_head *head)
                                        "Authorization"};
     size_t bytes = 0;
     if (head->n_headers > HTTP_MAX_HEADERS)
-        return REFUSE(431, "more than 100 headers");
+        return REFUSE(431, "head", "more than 100 headers");
     for (size_t i = 0; i < head->n_headers; i++) {
         const struct header *header = &head->headers[i];
         bytes += strlen(header->name) + strlen(header->value) + 4;
         if (!is_token(header->name))
-            return REFUSE(400, "a header's name has characters that it may not have");
+            return REFUSE(400, "head", "a header's name has characters that it may not have");
         if (has_control(header->value))
-            return REFUSE(400, "a header has control characters");
+            return REFUSE(400, header->name, "a header has control characters");
     }
     if (bytes > HTTP_MAX_HEADER_BYTES)
-        return REFUSE(431, "the headers are longer than 32768 bytes");
+        return REFUSE(431, "head", "the headers are longer than 32768 bytes");
     for (size_t i = 0; i < sizeof once / sizeof once[0]; i++) {
         if (count(head, once[i]) > 1)
-            return REFUSE(400, "a header that may be there once is there twice");
+            return REFUSE(400, once[i], "a header that may be there once is there twice");
     }
     return FINE;
 }
@@ -108,7 +108,7 @@ static struct guard_verdict check_headers(const struct guard_head *head)
 struct guard_verdict guard_form(const struct guard_head *head)
 {
     if (!is_token(head->method) || strlen(head->method) > 16)
-        return REFUSE(400, "the method is none");
+        return REFUSE(400, "method", "the method is none");
     struct guard_verdict verdict = check_target(head->target);
     if (verdict.status == 0)
         verdict = check_headers(head);
@@ -119,10 +119,10 @@ struct guard_verdict guard_form(const struct guard_head *head)
     const char *host = guard_header(head, "Host");
     bool may_lack = strcmp(head->version, "HTTP/1.0") == 0;
     if (host == NULL ? !may_lack : host[0] == '\0')
-        return REFUSE(400, "there is no Host header");
+        return REFUSE(400, "Host", "there is no Host header");
     const char *expect = guard_header(head, "Expect");
     if (expect && strcasecmp(expect, "100-continue") != 0)
-        return REFUSE(417, "only Expect: 100-continue is understood");
+        return REFUSE(417, "Expect", "only Expect: 100-continue is understood");
     return FINE;
 }
 
@@ -198,10 +198,11 @@ struct guard_verdict guard_names_check(const struct guard_head *head,
     const char *host = guard_header(head, "Host");
     const char *origin = guard_header(head, "Origin");
     if (!names->any_host && (host == NULL || !is_own_name(host, names)))
-        return REFUSE(421, "this server does not go by that Host name: see --host");
+        return REFUSE(421, "Host", "this server does not go by that Host name: see --host");
     if (origin && !only_reads(head->method) && !is_same_origin(origin, host) &&
         guard_origin(head, names) == NULL)
-        return REFUSE(403, "requests from pages of that Origin are not taken: see --cors-origin");
+        return REFUSE(403, "Origin",
+                      "requests from pages of that Origin are not taken: see --cors-origin");
     return FINE;
 }
 

@@ -36,6 +36,7 @@ struct guard_names {
 struct guard_verdict {
     unsigned status; /* 0: fine */
     const char *message;
+    const char *field; /* the header to blame, "target", "method" or "head" */
 };
 
 /* Framing and form: 400 (a method or target that is none, a header's name or value with characters

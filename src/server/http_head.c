@@ -58,7 +58,7 @@ static void refuse(struct request *r, struct guard_verdict verdict)
                         : verdict.status == 403 ? "access"
                                                 : "invalid";
     r->must_close = true;
-    respond_status_locked(r, verdict.status, error, verdict.message);
+    respond_status_locked(r, verdict.status, error, verdict.message, verdict.field);
 }
 
 static bool take_head(struct request *r, const char *method, const char *version)
@@ -66,12 +66,15 @@ static bool take_head(struct request *r, const char *method, const char *version
     struct collected collected = {0};
     MHD_get_connection_values(r->mhd, MHD_HEADER_KIND, collect, &collected);
     struct guard_head raw = {method, r->head.target, version, collected.headers, collected.n};
-    struct guard_verdict bad = {400, "the head of the request is malformed"};
+    struct guard_verdict bad = {400, "the head of the request is malformed", "head"};
     bool accounted = collected.n > HTTP_MAX_HEADERS || is_accounted(r, &raw);
     r->head.method = arena_strdup(&r->arena, method);
     r->head.version = arena_strdup(&r->arena, version);
-    if (!copy_headers(r, &collected) || r->head.method == NULL || r->head.version == NULL) {
-        respond_status_locked(r, 503, "unavailable", "out of memory");
+    bool copied = copy_headers(r, &collected);
+    proxy_client(r->client, r->conn->client, &r->head, r->http->proxies,
+                 r->http->options.n_trusted_proxies);
+    if (!copied || r->head.method == NULL || r->head.version == NULL) {
+        respond_status_locked(r, 503, "unavailable", "out of memory", NULL);
         return false;
     }
     struct guard_verdict verdict = accounted ? guard_form(&r->head) : bad;
@@ -99,13 +102,24 @@ static void answer_options(struct request *r)
         response_header(r, "Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE");
         response_header(r, "Access-Control-Allow-Headers",
                         "Authorization, Content-Type, Content-Encoding, Range, If-None-Match, "
-                        "X-Part-SHA256");
+                        "X-Part-SHA256, Idempotency-Key");
         response_header(r, "Access-Control-Max-Age", "600");
     }
     if (r->match.allow[0] != '\0')
         response_header(r, "Allow", r->match.allow);
     r->status = 204;
     respond_ready_locked(r);
+}
+
+static void refuse_target(struct request *r, enum mld_error error)
+{
+    const char *field = error_field()[0] != '\0' ? error_field() : NULL;
+    if (error == MLD_ENOTFOUND)
+        respond_status_locked(r, 404, "not_found", mld_error_message(), field);
+    else if (error == MLD_ENOMEM)
+        respond_status_locked(r, 503, "unavailable", mld_error_message(), NULL);
+    else
+        respond_status_locked(r, 400, "invalid", mld_error_message(), field);
 }
 
 static bool match(struct request *r)
@@ -123,21 +137,14 @@ static bool match(struct request *r)
     }
     if (error == MLD_ESTATE) {
         response_header(r, "Allow", r->match.allow);
-        respond_status_locked(r, 405, "method", mld_error_message());
+        respond_status_locked(r, 405, "method", mld_error_message(), "method");
         return false;
     }
     if (error == MLD_OK && query)
         error = route_query(&r->query, &r->n_query, &r->arena, query);
     if (error == MLD_OK)
         return true;
-    respond_status_locked(r,
-                          error == MLD_ENOTFOUND ? 404
-                          : error == MLD_ENOMEM  ? 503
-                                                 : 400,
-                          error == MLD_ENOTFOUND ? "not_found"
-                          : error == MLD_ENOMEM  ? "unavailable"
-                                                 : "invalid",
-                          mld_error_message());
+    refuse_target(r, error);
     return false;
 }
 
@@ -151,7 +158,8 @@ bool head_read(struct request *r, const char *method, const char *version)
         return false;
     size_t max = r->match.route->max_body;
     if (max > 0 && r->has_body && r->content_length != UINT64_MAX && r->content_length > max) {
-        respond_status_locked(r, 413, "too_large", "the body is larger than this address takes");
+        respond_status_locked(r, 413, "too_large", "the body is larger than this address takes",
+                              "Content-Length");
         return false;
     }
     return true;

@@ -4,7 +4,8 @@
  * workers run handlers (http_work.c); the gate accepts connections and closes late ones
  * (http_gate.c); the log thread writes lines. A request is shared by one MHD thread and at most one
  * worker, and belongs to both: its lock guards all fields below `lock`; what is above is set before
- * a worker sees it. Lock order: http.conns_lock, request.lock, then the library's own.
+ * a worker sees it. Lock order: http.conns_lock, conn.request_lock, request.lock, then the
+ * library's own.
  *
  * Phases of a request. The library calls the same function for the head, for each piece of a body
  * and for the end; after a suspend in the head's call it calls again with no bytes, just as at the
@@ -34,8 +35,10 @@
 #include "server/http_guard.h"
 #include "server/http_log.h"
 #include "server/http_pool.h"
+#include "server/http_proxy.h"
 #include "server/http_ring.h"
 #include "server/http_route.h"
+#include "server/http_share.h"
 
 #define HTTP_EARLY_BODY_BYTES (16u << 10) /* smaller ones are read before they are admitted */
 #define HTTP_DISCARD_BYTES (256u << 10)   /* of a body that nobody wants, to keep a connection */
@@ -71,7 +74,8 @@ enum turn {
 
 struct conn {
     struct conn *next, *previous; /* in http.conns */
-    struct request *request;      /* under conns_lock; NULL between requests */
+    pthread_mutex_t request_lock;
+    struct request *request; /* under it; NULL between requests */
     int fd;
     bool cut; /* by the gate, which alone looks at it */
     _Atomic int turn;
@@ -81,7 +85,7 @@ struct conn {
     enum turn noted_turn;
     int64_t window_ms;
     uint64_t window_bytes;
-    char client[64];
+    char client[PROXY_ADDRESS_MAX];
 };
 
 struct http {
@@ -89,7 +93,8 @@ struct http {
     const struct route *routes;
     struct http_options options; /* with defaults filled in; texts are own */
     struct guard_names names;
-    struct arena arena; /* of the options' texts */
+    struct proxy_net *proxies; /* trusted ones, in the arena */
+    struct arena arena;        /* of the options' texts */
     int listen_fd;
     int wake_fd;
     unsigned port;
@@ -101,12 +106,14 @@ struct http {
     struct counts *counts;
     pthread_t gate;
     bool gate_runs;
+    unsigned cuts; /* by the gate, in its look at all */
     _Atomic bool gate_stops;
     pthread_mutex_t conns_lock;
-    struct conn *conns;
+    struct conn *conns, *last_conn;
     _Atomic unsigned n_conns;
     _Atomic unsigned active; /* requests whose head is there and whose answer is not out */
-    _Atomic size_t memory;   /* of HTTP_MEMORY_BYTES */
+    struct share memory;     /* of HTTP_MEMORY_BYTES: bodies and answers */
+    struct share transfers;  /* of the streaming workers */
     _Atomic bool closing;    /* no new connections; answers close theirs */
     _Atomic bool aborting;   /* nothing is waited for any more */
     char id_prefix[17];      /* of request ids */
@@ -118,8 +125,8 @@ struct request {
     struct conn *conn;
     struct MHD_Connection *mhd;
     char id[40];
-    char client[64];  /* address, without port */
-    int64_t begun_us; /* wall clock, for the log */
+    char client[PROXY_ADDRESS_MAX]; /* address, without port */
+    int64_t begun_us;               /* wall clock, for the log */
     int64_t begun_ms;
     const char *target_at; /* where the library has the target */
     struct arena arena;
@@ -149,7 +156,9 @@ struct request {
     struct buf body;   /* of quick routes */
     json_t *json;
     struct ring ring; /* the body, later the answer */
-    size_t reserved;  /* of http.memory */
+    size_t reserved;  /* of http.memory: what is small, or was before it was known for whom */
+    size_t own;       /* of it, in the caller's share */
+    bool transfers;   /* has a place of http.transfers */
 
     /* The answer. */
     bool answered;
@@ -178,8 +187,11 @@ bool head_read(struct request *r, const char *method, const char *version);
 /* http_request.c */
 struct request *request_new(struct http *http, struct conn *conn, struct MHD_Connection *mhd);
 void request_unref(struct request *r);
-/* Reserves bytes of the memory for bodies and answers; given back with the request. */
+/* Reserves bytes of the memory for bodies and answers, given back with the request: of the caller's
+ * share, once it is admitted and unless they are few. */
 bool request_reserve(struct request *r, size_t bytes);
+/* In whose share it is: the user's, or else the address's. */
+const char *request_holder(const struct request *r);
 void request_suspend_locked(struct request *r);
 /* Resumes the connection if it is suspended. */
 void request_resume_locked(struct request *r, enum turn turn);
@@ -190,9 +202,11 @@ void work_run(void *request);
 /* Hands the request to a worker; answers 503 when there is none. The phase must be set. */
 void work_submit_locked(struct request *r);
 
-/* http_respond.c: an answer of the layer itself, from any thread. */
+/* http_respond.c: an answer of the layer itself, from any thread. `field`: what is to blame, or
+ * NULL.
+ */
 void respond_status_locked(struct request *r, unsigned status, const char *error,
-                           const char *message);
+                           const char *message, const char *field);
 /* r->status, headers and answer (or stream) are set: gets them on their way. */
 void respond_ready_locked(struct request *r);
 

@@ -3,6 +3,11 @@
 
 #include "server/http.h"
 
+static enum mld_error blame_body(enum mld_error code)
+{
+    return error_blame(code, "body");
+}
+
 /* Refuses deep nesting before the parser, which recurses. Brackets in strings do not count. */
 static enum mld_error check_depth(const char *text, size_t len)
 {
@@ -19,8 +24,8 @@ static enum mld_error check_depth(const char *text, size_t len)
         else if (!in_string && (c == ']' || c == '}') && depth > 0)
             depth--;
         if (depth > HTTP_MAX_JSON_DEPTH)
-            return error_set(MLD_EINVALID, "the JSON is nested deeper than %d levels",
-                             HTTP_MAX_JSON_DEPTH);
+            return blame_body(error_set(MLD_EINVALID, "the JSON is nested deeper than %d levels",
+                                        HTTP_MAX_JSON_DEPTH));
     }
     return MLD_OK;
 }
@@ -34,11 +39,11 @@ enum mld_error http_json_read(json_t **out, const char *text, size_t len)
         return error;
     json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, &problem);
     if (json == NULL)
-        return error_set(MLD_EINVALID, "the body is no JSON object: %s, at byte %d", problem.text,
-                         problem.position);
+        return blame_body(error_set(MLD_EINVALID, "the body is no JSON object: %s, at byte %d",
+                                    problem.text, problem.position));
     if (!json_is_object(json)) {
         json_decref(json);
-        return error_set(MLD_EINVALID, "the body is no JSON object");
+        return blame_body(error_set(MLD_EINVALID, "the body is no JSON object"));
     }
     *out = json;
     return MLD_OK;

@@ -38,7 +38,8 @@ void request_unref(struct request *r)
         return;
     if (r->response)
         MHD_destroy_response(r->response);
-    atomic_fetch_sub(&r->http->memory, r->reserved);
+    share_give(&r->http->memory, NULL, r->reserved);
+    share_give(&r->http->memory, request_holder(r), r->own);
     json_decref(r->json);
     ring_close(&r->ring);
     buf_free(&r->body);
@@ -51,13 +52,19 @@ void request_unref(struct request *r)
 
 bool request_reserve(struct request *r, size_t bytes)
 {
-    size_t before = atomic_fetch_add(&r->http->memory, bytes);
-    if (bytes > HTTP_MEMORY_BYTES || before > HTTP_MEMORY_BYTES - bytes) {
-        atomic_fetch_sub(&r->http->memory, bytes);
+    bool own = r->admitted && bytes > HTTP_EARLY_BODY_BYTES;
+    if (!share_take(&r->http->memory, own ? request_holder(r) : NULL, bytes))
         return false;
-    }
-    r->reserved += bytes;
+    if (own)
+        r->own += bytes;
+    else
+        r->reserved += bytes;
     return true;
+}
+
+const char *request_holder(const struct request *r)
+{
+    return r->caller.user_id != NULL ? r->caller.user_id : r->client;
 }
 
 void request_turn_locked(struct request *r, enum turn turn)
@@ -138,8 +145,10 @@ enum mld_error request_query_int(const struct request *r, const char *name, int6
         return MLD_OK;
     if (!num_parse_int64(text, strlen(text), out) || *out < min || *out > max) {
         *out = otherwise;
-        return error_set(MLD_EINVALID, "%s must be a whole number from %" PRId64 " to %" PRId64,
-                         name, min, max);
+        return error_blame(error_set(MLD_EINVALID,
+                                     "%s must be a whole number from %" PRId64 " to %" PRId64, name,
+                                     min, max),
+                           name);
     }
     return MLD_OK;
 }

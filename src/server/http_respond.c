@@ -125,10 +125,10 @@ static void respond_error_text_locked(struct request *r, unsigned status, struct
 }
 
 void respond_status_locked(struct request *r, unsigned status, const char *error,
-                           const char *message)
+                           const char *message, const char *field)
 {
     struct buf text;
-    problem_put(&text, error, message, NULL);
+    problem_put(&text, error, message, field);
     respond_error_text_locked(r, status, &text);
 }
 
@@ -149,8 +149,10 @@ void respond_error(struct request *r, enum mld_error code, const char *field)
     unsigned status = error_status(code);
     struct buf text;
     assert(code != MLD_OK);
+    if (error_field()[0] != '\0')
+        field = error_field();
     problem_put(&text, error_name(code), outer_message(r, code, status),
-                code == MLD_EAUTH ? NULL : field);
+                code == MLD_EAUTH || status >= 500 ? NULL : field);
     pthread_mutex_lock(&r->lock);
     respond_error_text_locked(r, status, &text);
     pthread_mutex_unlock(&r->lock);
@@ -160,7 +162,7 @@ static void respond_internal(struct request *r, const char *message)
 {
     log_event(r->http->log, "error", r->id, message);
     pthread_mutex_lock(&r->lock);
-    respond_status_locked(r, 500, "internal", "the server failed");
+    respond_status_locked(r, 500, "internal", "the server failed", NULL);
     pthread_mutex_unlock(&r->lock);
 }
 

@@ -6,6 +6,12 @@
 
 #include "base/utf8.h"
 
+static enum mld_error bad_target(const char *why)
+{
+    error_blame(error_set(MLD_EINVALID, "%s", why), "target");
+    return MLD_EINVALID;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -40,12 +46,12 @@ enum mld_error route_decode(const char **out, struct arena *arena, const char *t
     for (size_t i = 0, used = 0; i < len; i += used) {
         int byte = decoded_byte(text + i, len - i, plus, &used);
         if (byte < 0)
-            return error_set(MLD_EINVALID, "the address has a broken %% escape");
+            return bad_target("the address has a broken % escape");
         decoded[decoded_len++] = (char)byte;
     }
     decoded[decoded_len] = '\0';
     if (!utf8_is_valid(decoded, decoded_len))
-        return error_set(MLD_EINVALID, "the address is no UTF-8");
+        return bad_target("the address is no UTF-8");
     *out = decoded;
     return MLD_OK;
 }
@@ -70,8 +76,9 @@ enum mld_error route_query(struct pair **out, size_t *out_n, struct arena *arena
     size_t n = 1;
     for (const char *p = query; *p != '\0'; p++)
         n += *p == '&';
+    _Static_assert(HTTP_MAX_QUERY == 100, "the message says so");
     if (n > HTTP_MAX_QUERY)
-        return error_set(MLD_EINVALID, "the query has more than %d names", HTTP_MAX_QUERY);
+        return bad_target("the query has more than 100 names");
     struct pair *pairs = arena_alloc(arena, n * sizeof *pairs);
     if (pairs == NULL)
         return error_set(MLD_ENOMEM, "out of memory");

@@ -14,7 +14,7 @@ static bool is_streaming(const struct request *r)
 static void answer_busy_locked(struct request *r)
 {
     response_header(r, "Retry-After", "1");
-    respond_status_locked(r, 503, "unavailable", "the server is busy: try again");
+    respond_status_locked(r, 503, "unavailable", "the server is busy: try again", NULL);
 }
 
 void work_submit_locked(struct request *r)
@@ -65,13 +65,15 @@ static void finish(struct request *r)
         answer_busy_locked(r);
     } else if (!r->answered && !r->gone && !r->broken) {
         log_event(r->http->log, "error", r->id, "the handler gave no answer");
-        respond_status_locked(r, 500, "internal", "the server failed");
+        respond_status_locked(r, 500, "internal", "the server failed", NULL);
     } else if (!r->answered && !r->gone) {
-        respond_status_locked(r, 408, "unavailable", "the body did not come whole");
+        respond_status_locked(r, 408, "unavailable", "the body did not come whole", "body");
     }
     if (r->streamed && r->phase == PHASE_SENT)
         request_resume_locked(r, TURN_ANSWER);
     pthread_mutex_unlock(&r->lock);
+    if (r->transfers)
+        share_give(&r->http->transfers, request_holder(r), 1);
     request_unref(r);
 }
 
@@ -87,7 +89,8 @@ static void read_on(struct request *r)
 
 static void to_stream_pool(struct request *r)
 {
-    if (pool_submit(r->http->stream, r))
+    r->transfers = share_take(&r->http->transfers, request_holder(r), 1);
+    if (r->transfers && pool_submit(r->http->stream, r))
         return;
     pthread_mutex_lock(&r->lock);
     answer_busy_locked(r);
@@ -182,7 +185,7 @@ enum mld_error request_read_all(struct request *r, void *data, size_t len)
         if (error != MLD_OK)
             return error;
         if (n == 0)
-            return error_set(MLD_EINVALID, "the body ends early");
+            return error_blame(error_set(MLD_EINVALID, "the body ends early"), "body");
     }
     return MLD_OK;
 }

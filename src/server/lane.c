@@ -177,17 +177,24 @@ static int by_id(const void *a, const void *b)
 static enum mld_error check_append(const struct lane_append *a)
 {
     if (!doc_is_hex(a->stream, ID_RANDOM_LEN))
-        return error_set(MLD_EINVALID, "a stream's id is 32 hex digits");
+        return error_blame(error_set(MLD_EINVALID, "a stream's id is 32 hex digits"), "stream");
     if (!doc_is_hex(a->sha256, SHA256_HEX_LEN))
-        return error_set(MLD_EINVALID, "stream %s: sha256 is 64 hex digits", a->stream);
+        return error_blame(error_set(MLD_EINVALID, "stream %s: sha256 is 64 hex digits", a->stream),
+                           "sha256");
     if (a->slot > LANE_MAX_SLOT)
-        return error_set(MLD_EINVALID, "stream %s: slot is 0 to %d", a->stream, LANE_MAX_SLOT);
+        return error_blame(
+            error_set(MLD_EINVALID, "stream %s: slot is 0 to %d", a->stream, LANE_MAX_SLOT),
+            "slot");
     if (!doc_is_plain(a->file, LANE_MAX_FILE_BYTES))
-        return error_set(MLD_EINVALID, "stream %s: file is no name", a->stream);
+        return error_blame(error_set(MLD_EINVALID, "stream %s: file is no name", a->stream),
+                           "file");
     if (a->offset > INT64_MAX - a->len)
-        return error_set(MLD_EINVALID, "stream %s: offset is too large", a->stream);
+        return error_blame(error_set(MLD_EINVALID, "stream %s: offset is too large", a->stream),
+                           "offset");
     if (a->len == 0 || a->data[a->len - 1] != '\n')
-        return error_set(MLD_EINVALID, "stream %s: its bytes do not end with a newline", a->stream);
+        return error_blame(
+            error_set(MLD_EINVALID, "stream %s: its bytes do not end with a newline", a->stream),
+            "length");
     return MLD_OK;
 }
 
@@ -197,22 +204,28 @@ static enum mld_error check_appends(const struct lane_append *appends, size_t n)
     if (n == 0)
         return MLD_OK;
     if (n > LANE_MAX_STREAMS)
-        return error_set(MLD_EINVALID, "more than %d streams", LANE_MAX_STREAMS);
+        return error_blame(error_set(MLD_EINVALID, "more than %d streams", LANE_MAX_STREAMS),
+                           "streams");
     const struct lane_append **sorted = malloc(n * sizeof(void *));
     enum mld_error error =
         sorted == NULL ? error_set(MLD_ENOMEM, "out of memory for an append") : MLD_OK;
     for (size_t i = 0; error == MLD_OK && i < n; i++) {
         error = check_append(&appends[i]);
+        if (error != MLD_OK)
+            error_blame_element(error, "streams", i);
         total += appends[i].len;
         sorted[i] = &appends[i];
     }
     if (error == MLD_OK && total > LANE_MAX_REQUEST_BYTES)
-        error = error_set(MLD_ETOOLARGE, "more than %zu bytes at once", LANE_MAX_REQUEST_BYTES);
+        error = error_blame(
+            error_set(MLD_ETOOLARGE, "more than %zu bytes at once", LANE_MAX_REQUEST_BYTES),
+            "body");
     if (error == MLD_OK)
         qsort(sorted, n, sizeof(void *), by_id);
     for (size_t i = 1; error == MLD_OK && i < n; i++)
         if (strcmp(sorted[i - 1]->stream, sorted[i]->stream) == 0)
-            error = error_set(MLD_EINVALID, "stream %s is there twice", sorted[i]->stream);
+            error = error_blame(
+                error_set(MLD_EINVALID, "stream %s is there twice", sorted[i]->stream), "streams");
     free(sorted);
     return error;
 }
@@ -260,7 +273,8 @@ static enum mld_error judge(struct appending *p, size_t i)
     p->skip[i] = 0;
     a->outcome = LANE_DONE;
     if (s->kind != a->kind)
-        return error_set(MLD_EINVALID, "stream %s is of another kind", a->stream);
+        return error_blame(error_set(MLD_EINVALID, "stream %s is of another kind", a->stream),
+                           "kind");
     if (a->offset > s->at.len) {
         a->outcome = LANE_OFFSET;
     } else if (a->offset == s->at.len) {

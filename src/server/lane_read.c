@@ -326,8 +326,9 @@ enum mld_error lane_reader_open(struct lane_reader **out, struct lanes *lanes,
     r->from = from;
     r->to = to == UINT64_MAX ? r->plan.end : to;
     if (error == MLD_OK && (r->from > r->to || r->to > r->plan.end))
-        error = error_set(MLD_EINVALID, "stream %s has %llu bytes", stream,
-                          (unsigned long long)r->plan.end);
+        error = error_blame(error_set(MLD_EINVALID, "stream %s has %llu bytes", stream,
+                                      (unsigned long long)r->plan.end),
+                            r->to > r->plan.end ? "to" : "from");
     if (error == MLD_OK)
         *out = r;
     else

@@ -20,7 +20,8 @@ enum mld_error member_text(const json_t *object, const char *key, bool needed, c
     if (value == NULL && !needed)
         return MLD_OK;
     if (!json_is_string(value))
-        return error_set(MLD_EINVALID, value == NULL ? "%s is missing" : "%s is no text", key);
+        return error_blame(
+            error_set(MLD_EINVALID, value == NULL ? "%s is missing" : "%s is no text", key), key);
     *out = json_string_value(value);
     return MLD_OK;
 }
@@ -32,7 +33,7 @@ enum mld_error member_uint(const json_t *object, const char *key, int64_t otherw
     if (value == NULL && otherwise >= 0)
         return MLD_OK;
     if (!json_is_integer(value) || json_integer_value(value) < 0)
-        return error_set(MLD_EINVALID, "%s is no integer of at least 0", key);
+        return error_blame(error_set(MLD_EINVALID, "%s is no integer of at least 0", key), key);
     *out = (uint64_t)json_integer_value(value);
     return MLD_OK;
 }
@@ -42,7 +43,7 @@ enum mld_error member_bool(const json_t *object, const char *key, bool *out)
     const json_t *value = member(object, key);
     *out = json_is_true(value);
     if (value != NULL && !json_is_boolean(value))
-        return error_set(MLD_EINVALID, "%s is neither true nor false", key);
+        return error_blame(error_set(MLD_EINVALID, "%s is neither true nor false", key), key);
     return MLD_OK;
 }
 
@@ -50,9 +51,9 @@ enum mld_error member_array(const json_t *object, const char *key, size_t max, j
 {
     *out = json_object_get(object, key);
     if (!json_is_array(*out))
-        return error_set(MLD_EINVALID, "%s is no array", key);
+        return error_blame(error_set(MLD_EINVALID, "%s is no array", key), key);
     if (json_array_size(*out) > max)
-        return error_set(MLD_EINVALID, "%s has more than %zu elements", key, max);
+        return error_blame(error_set(MLD_EINVALID, "%s has more than %zu elements", key, max), key);
     return MLD_OK;
 }
 
@@ -110,7 +111,8 @@ enum mld_error resource_split(const char *body, size_t len, json_t **out, const 
     const char *newline = len == 0 ? NULL : memchr(body, '\n', len);
     *out = NULL;
     if (newline == NULL)
-        return error_set(MLD_EINVALID, "the body does not begin with a line of JSON");
+        return error_blame(error_set(MLD_EINVALID, "the body does not begin with a line of JSON"),
+                           "body");
     *out_rest = newline + 1;
     *out_rest_len = len - (size_t)(*out_rest - body);
     return http_json_read(out, body, (size_t)(newline - body));

@@ -1,10 +1,14 @@
 #include "server/resource_accounts.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "server/access.h"
 #include "server/server.h"
+
+#define MAX_KEY_BYTES 255
 
 static struct meta *store(struct request *r)
 {
@@ -54,7 +58,8 @@ static enum mld_error body_text(struct request *r, const char *key, const char *
         return error;
     json_t *value = json_object_get(body, key);
     *out = value == NULL ? otherwise : json_string_value(value);
-    return *out == NULL ? error_set(MLD_EINVALID, "%s must be a text", key) : MLD_OK;
+    return *out == NULL ? error_blame(error_set(MLD_EINVALID, "%s must be a text", key), key)
+                        : MLD_OK;
 }
 
 /* [{"name","role"}] of those that the caller is a member of. */
@@ -141,28 +146,71 @@ static enum mld_error lifetime(struct request *r, int64_t *out_s)
     *out_s = json_integer_value(value);
     return json_is_integer(value) && *out_s > 0
                ? MLD_OK
-               : error_set(MLD_EINVALID, "expires_in_s must be seconds, more than none");
+               : error_blame(
+                     error_set(MLD_EINVALID, "expires_in_s must be seconds, more than none"),
+                     "expires_in_s");
+}
+
+/* What the secret is made of when the request may be sent again: the caller's own token and this
+ * server's secret, neither of which is kept where the other is, and the key. */
+static enum mld_error seed_of(const struct request *r, const char *key, unsigned char out[32])
+{
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+    const char *token = request_header(r, "Authorization");
+    struct buf text;
+    if (key[0] == '\0' || strlen(key) > MAX_KEY_BYTES)
+        return error_blame(
+            error_set(MLD_EINVALID, "Idempotency-Key has 1 to %d bytes", MAX_KEY_BYTES),
+            "Idempotency-Key");
+    buf_init(&text, (size_t)64 << 10);
+    buf_printf(&text, "token:%s\n%s\n%s", request_caller(r)->user_id, token ? token : "", key);
+    enum mld_error error = buf_check(&text, "the request");
+    if (error == MLD_OK && HMAC(EVP_sha256(), request_server(r)->secret, 32,
+                                (const unsigned char *)text.data, text.len, mac, &len) == NULL)
+        error = no_memory();
+    if (error == MLD_OK)
+        memcpy(out, mac, 32);
+    if (text.data != NULL)
+        explicit_bzero(text.data, text.len);
+    buf_free(&text);
+    return error;
+}
+
+static enum mld_error make_token(struct request *r, const char *name, int64_t lifetime_s,
+                                 char secret[ACCOUNTS_TOKEN_LEN + 1], struct token *out)
+{
+    const char *key = request_header(r, "Idempotency-Key");
+    const char *user = request_caller(r)->user_id;
+    unsigned char seed[32];
+    if (key == NULL)
+        return accounts_add_token(store(r), request_arena(r), user, name, lifetime_s, secret, out);
+    enum mld_error error = seed_of(r, key, seed);
+    if (error == MLD_OK)
+        error = accounts_add_token_once(store(r), request_arena(r), user, name, lifetime_s, seed,
+                                        secret, out);
+    if (error == MLD_ECONFLICT || error == MLD_ESTATE)
+        error_blame(error, "Idempotency-Key");
+    explicit_bzero(seed, sizeof seed);
+    return error;
 }
 
 void post_token(struct request *r)
 {
-    const char *name = NULL, *field = "name";
-    char secret[ACCOUNTS_TOKEN_LEN + 1];
+    const char *name = NULL;
+    char secret[ACCOUNTS_TOKEN_LEN + 1] = "";
     int64_t lifetime_s = 0;
     struct token token;
     json_t *body = NULL;
     enum mld_error error = body_text(r, "name", "", &name);
-    if (error == MLD_OK) {
-        error = lifetime(r, &lifetime_s);
-        field = error == MLD_OK ? NULL : "expires_in_s";
-    }
     if (error == MLD_OK)
-        error = accounts_add_token(store(r), request_arena(r), request_caller(r)->user_id, name,
-                                   lifetime_s, secret, &token);
+        error = lifetime(r, &lifetime_s);
+    if (error == MLD_OK)
+        error = make_token(r, name, lifetime_s, secret, &token);
     if (error == MLD_OK)
         body = token_json(&token, secret);
     explicit_bzero(secret, sizeof secret);
-    answer(r, error, body, field);
+    answer(r, error, body, NULL);
 }
 
 void delete_token(struct request *r)
@@ -227,11 +275,12 @@ void put_member(struct request *r)
     enum mld_error error = body_text(r, "role", NULL, &name);
     enum role role = error == MLD_OK ? role_of_name(name) : ROLE_NONE;
     if (error == MLD_OK && role == ROLE_NONE)
-        error = error_set(MLD_EINVALID, "role must be reader, writer or owner");
+        error =
+            error_blame(error_set(MLD_EINVALID, "role must be reader, writer or owner"), "role");
     if (error == MLD_OK)
         set_role(r, role);
     else
-        respond_error(r, error, "role");
+        respond_error(r, error, NULL);
 }
 
 void delete_member(struct request *r)

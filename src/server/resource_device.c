@@ -19,7 +19,8 @@ static enum mld_error text_of(struct request *r, const char *key, const char *ot
         return error;
     json_t *value = json_object_get(body, key);
     *out = value == NULL ? otherwise : json_string_value(value);
-    return *out == NULL ? error_set(MLD_EINVALID, "%s must be a text", key) : MLD_OK;
+    return *out == NULL ? error_blame(error_set(MLD_EINVALID, "%s must be a text", key), key)
+                        : MLD_OK;
 }
 
 static enum mld_error check_start(struct request *r)

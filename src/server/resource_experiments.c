@@ -22,7 +22,7 @@ static void put_experiment(struct buf *out, const struct experiment_doc *e,
     doc_put_texts(out, "bindrs", e->bindrs);
     doc_put_standard(out, "metadata", e->metadata);
     doc_put_text(out, "status", e->status);
-    doc_put_text(out, "error", NULL);
+    doc_put_text(out, "error", e->failure);
     if (e->created_at != NULL)
         doc_put_text(out, "created", e->created_at);
     else
@@ -107,7 +107,7 @@ static enum mld_error find_experiments(const struct request *r, struct experimen
                                        .status = request_query(r, "status")};
     enum mld_error error = MLD_OK;
     if (filter.status != NULL && !doc_is_plain(filter.status, 32))
-        return error_set(MLD_EINVALID, "status is none");
+        return error_blame(error_set(MLD_EINVALID, "status is none"), "status");
     if (project != NULL)
         error = project_find(&filter.project, &arena, meta, filter.namespace_id, project);
     if (error == MLD_OK)
@@ -206,7 +206,7 @@ void get_series(struct request *r)
     enum mld_error error = resource_page(r, query, &arena, &limit, &after);
     if (error == MLD_OK && kind != NULL && strcmp(kind, "metric") != 0 &&
         strcmp(kind, "track") != 0)
-        error = error_set(MLD_EINVALID, "kind is metric or track");
+        error = error_blame(error_set(MLD_EINVALID, "kind is metric or track"), "kind");
     struct run_page page = {.query = query, .after = after, .limit = limit};
     if (error == MLD_OK)
         error =

@@ -29,8 +29,9 @@ static void take_term(struct asked *a, const char *name, const char *value)
     if (a->error != MLD_OK || (!metadata && strcmp(name, "tag") != 0))
         return;
     if ((metadata ? q->n_metadata : q->n_tags) == FILE_LIST_MAX_TERMS) {
-        a->error = error_set(MLD_EINVALID, "more than %d of %s", FILE_LIST_MAX_TERMS,
-                             metadata ? "metadata" : "tag");
+        a->error = error_blame(error_set(MLD_EINVALID, "more than %d of %s", FILE_LIST_MAX_TERMS,
+                                         metadata ? "metadata" : "tag"),
+                               metadata ? "metadata" : "tag");
         return;
     }
     if (metadata)
@@ -38,6 +39,14 @@ static void take_term(struct asked *a, const char *name, const char *value)
     else
         q->tags[q->n_tags++] = value;
     doc_put_text(&a->text, name, value);
+}
+
+static void take_prefix(struct asked *a, const char *value)
+{
+    a->error = name_canonical_prefix(value, &a->prefix);
+    if (a->error != MLD_OK)
+        error_blame(a->error, "prefix");
+    a->query.prefix = buf_text(&a->prefix);
 }
 
 static enum mld_error take_query(struct request *r, struct asked *a)
@@ -59,19 +68,17 @@ static enum mld_error take_query(struct request *r, struct asked *a)
     }
     doc_put_text(&a->text, "experiment", q->experiment);
     doc_put_text(&a->text, "project", q->project);
-    if (a->error == MLD_OK && values[0] != NULL) {
-        a->error = name_canonical_prefix(values[0], &a->prefix);
-        q->prefix = buf_text(&a->prefix);
-    }
+    if (a->error == MLD_OK && values[0] != NULL)
+        take_prefix(a, values[0]);
     q->glob = values[1];
     q->alias = values[2];
     q->all_versions = values[3] != NULL && strcmp(values[3], "all") == 0;
     q->deleted = values[4] != NULL && strcmp(values[4], "true") == 0;
     if (a->error == MLD_OK && q->alias != NULL && !doc_is_plain(q->alias, 255))
-        a->error = error_set(MLD_EINVALID, "alias is none");
+        a->error = error_blame(error_set(MLD_EINVALID, "alias is none"), "alias");
     if (a->error == MLD_OK && values[3] != NULL && !q->all_versions &&
         strcmp(values[3], "newest") != 0)
-        a->error = error_set(MLD_EINVALID, "versions is all or newest");
+        a->error = error_blame(error_set(MLD_EINVALID, "versions is all or newest"), "versions");
     return a->error == MLD_OK ? buf_check(&a->text, "query") : a->error;
 }
 
@@ -297,7 +304,8 @@ void get_content(struct request *r)
         char text[64];
         snprintf(text, sizeof text, "bytes */%" PRIu64, f.bytes.size);
         response_header(r, "Content-Range", text);
-        respond_problem(r, 416, "invalid", "the range lies outside the file", NULL);
+        respond_problem(r, 416, "invalid", "the range lies outside the file",
+                        json_pack("{s:s}", "field", "Range"));
     } else {
         send_bytes(r, &f, &range);
     }

@@ -15,6 +15,11 @@ static enum mld_error no_memory(void)
     return error_set(MLD_ENOMEM, "out of memory for streams");
 }
 
+static enum mld_error bad_kind(void)
+{
+    return error_blame(error_set(MLD_EINVALID, "kind is records, metric, track or log"), "kind");
+}
+
 static void put_head(struct buf *out, const char *stream, uint64_t offset, const char *sha256)
 {
     buf_putc(out, '{');
@@ -42,7 +47,8 @@ void post_heads(struct request *r)
     for (size_t i = 0; i < n && error == MLD_OK; i++) {
         heads[i].stream = json_string_value(json_array_get(list, i));
         if (!doc_is_hex(heads[i].stream, ID_RANDOM_LEN))
-            error = error_set(MLD_EINVALID, "a stream's id is 32 hex digits");
+            error = error_blame_element(error_set(MLD_EINVALID, "a stream's id is 32 hex digits"),
+                                        "streams", i);
     }
     if (error == MLD_OK)
         error = lane_heads(request_server(r)->lanes, request_caller(r)->experiment_id, heads, n);
@@ -65,11 +71,11 @@ static enum mld_error read_append(const json_t *object, struct lane_append *out,
     if (error == MLD_OK)
         error = member_text(object, "kind", true, &kind);
     if (error == MLD_OK && !stream_kind_parse(kind, &out->kind))
-        error = error_set(MLD_EINVALID, "kind is records, metric, track or log");
+        error = bad_kind();
     if (error == MLD_OK)
         error = member_uint(object, "slot", 0, &slot);
     if (error == MLD_OK && slot > LANE_MAX_SLOT)
-        error = error_set(MLD_EINVALID, "slot is 0 to %d", LANE_MAX_SLOT);
+        error = error_blame(error_set(MLD_EINVALID, "slot is 0 to %d", LANE_MAX_SLOT), "slot");
     out->slot = (unsigned)slot;
     if (error == MLD_OK)
         error = member_text(object, "file", true, &out->file);
@@ -89,17 +95,20 @@ static enum mld_error read_appends(const json_t *list, const char *bytes, size_t
     for (size_t i = 0; i < json_array_size(list); i++) {
         uint64_t length = 0;
         enum mld_error error = read_append(json_array_get(list, i), &appends[i], &length);
+        if (error == MLD_OK && length > len)
+            error = error_blame(
+                error_set(MLD_EINVALID, "the body has fewer bytes than length says"), "length");
         if (error != MLD_OK)
-            return error;
-        if (length > len)
-            return error_set(MLD_EINVALID, "length: the body has fewer bytes than it says");
+            return error_blame_element(error, "streams", i);
         appends[i].data = bytes;
         appends[i].len = (size_t)length;
         bytes += length;
         len -= length;
     }
-    return len == 0 ? MLD_OK
-                    : error_set(MLD_EINVALID, "length: the body has more bytes than it says");
+    return len == 0
+               ? MLD_OK
+               : error_blame(error_set(MLD_EINVALID, "the body has more bytes than length says"),
+                             "length");
 }
 
 /* The body as it was meant: unpacked when it is packed. */
@@ -111,8 +120,11 @@ static enum mld_error plain_body(const struct request *r, struct buf *unpacked, 
     if (encoding == NULL || strcmp(encoding, "identity") == 0)
         return MLD_OK;
     if (strcmp(encoding, "zstd") != 0)
-        return error_set(MLD_EINVALID, "Content-Encoding is zstd or none");
+        return error_blame(error_set(MLD_EINVALID, "Content-Encoding is zstd or none"),
+                           "Content-Encoding");
     enum mld_error error = zpack_decompress(unpacked, *out, *out_len);
+    if (error != MLD_OK)
+        error_blame(error, "body");
     *out = buf_text(unpacked);
     *out_len = unpacked->len;
     return error;
@@ -231,7 +243,7 @@ void list_streams(struct request *r)
     buf_init(&out, RESOURCE_ANSWER_BYTES);
     enum mld_error error = resource_page(r, query, &arena, &limit, &after);
     if (error == MLD_OK && wanted != NULL && !stream_kind_parse(wanted, &kind))
-        error = error_set(MLD_EINVALID, "kind is records, metric, track or log");
+        error = bad_kind();
     if (error == MLD_OK)
         error = lane_list(request_server(r)->lanes, request_caller(r)->experiment_id,
                           wanted == NULL ? -1 : (int)kind, after.id, limit, &infos);

@@ -43,8 +43,11 @@ static enum mld_error read_offers(const json_t *list, bool with_name, struct are
     *out = arena_alloc(arena, (n + 1) * sizeof **out);
     if (*out == NULL)
         return no_memory();
-    for (size_t i = 0; i < n && error == MLD_OK; i++)
+    for (size_t i = 0; i < n && error == MLD_OK; i++) {
         error = read_offer(json_array_get(list, i), with_name, &(*out)[i]);
+        if (error != MLD_OK)
+            error_blame_element(error, "files", i);
+    }
     return error;
 }
 
@@ -89,13 +92,17 @@ static enum mld_error share_bytes(struct file_offer *offers, size_t n, const cha
 {
     for (size_t i = 0; i < n; i++) {
         if (offers[i].size > len)
-            return error_set(MLD_EINVALID, "size_bytes: the body has fewer bytes than it says");
+            return error_blame(
+                error_set(MLD_EINVALID, "the body has fewer bytes than size_bytes says"),
+                "size_bytes");
         offers[i].data = bytes;
         bytes += offers[i].size;
         len -= offers[i].size;
     }
     return len == 0 ? MLD_OK
-                    : error_set(MLD_EINVALID, "size_bytes: the body has more bytes than it says");
+                    : error_blame(
+                          error_set(MLD_EINVALID, "the body has more bytes than size_bytes says"),
+                          "size_bytes");
 }
 
 void post_small(struct request *r)
@@ -170,10 +177,24 @@ static void put_upload(struct buf *out, const struct upload_info *info)
     buf_putc(out, '}');
 }
 
+static bool is_dropped(enum mld_error error, const struct upload_info *info)
+{
+    return error == MLD_ENOTFOUND && info->answer == FILE_GONE;
+}
+
+static void answer_dropped(struct request *r)
+{
+    respond_problem(r, 410, "gone", "the upload was dropped: begin it again", NULL);
+}
+
 static void answer_upload(struct request *r, enum mld_error error, const struct upload_info *info)
 {
     struct buf out;
     buf_init(&out, RESOURCE_ANSWER_BYTES);
+    if (is_dropped(error, info)) {
+        answer_dropped(r);
+        return;
+    }
     if (error == MLD_OK && info->answer == FILE_ID_TAKEN) {
         respond_problem(r, 409, "id_taken",
                         "another file has this id: send it with \"as\" and a fresh id", NULL);
@@ -245,7 +266,7 @@ static enum mld_error part_number(const struct request *r, unsigned *out)
     const char *text = request_param(r, "n");
     int64_t n = -1;
     if (!num_parse_int64(text, strlen(text), &n) || n < 0 || n >= BLOB_MAX_PARTS)
-        return error_set(MLD_EINVALID, "no such part");
+        return error_blame(error_set(MLD_EINVALID, "no such part"), "n");
     *out = (unsigned)n;
     return MLD_OK;
 }
@@ -264,7 +285,8 @@ void put_part(struct request *r)
     uint64_t len = request_body_bytes(r);
     enum mld_error error = part_number(r, &n);
     if (error == MLD_OK && (!doc_is_hex(sha256, SHA256_HEX_LEN) || len == UINT64_MAX))
-        error = error_set(MLD_EINVALID, "a part has X-Part-SHA256 and Content-Length");
+        error = error_blame(error_set(MLD_EINVALID, "a part has X-Part-SHA256 and Content-Length"),
+                            len == UINT64_MAX ? "Content-Length" : "X-Part-SHA256");
     if (error == MLD_OK)
         error = resource_place(r, &arena, &place);
     if (error == MLD_OK)
@@ -278,8 +300,11 @@ void put_part(struct request *r)
     }
     buf_init(&out, 64);
     buf_printf(&out, "{\"part\":%u}", n);
-    if (error == MLD_ECHECKSUM)
-        respond_problem(r, 422, "checksum", "the part's bytes are not those of its SHA-256", NULL);
+    if (is_dropped(error, &info))
+        answer_dropped(r);
+    else if (error == MLD_ECHECKSUM)
+        respond_problem(r, 422, "checksum", "the part's bytes are not those of its SHA-256",
+                        json_pack("{s:s}", "field", "X-Part-SHA256"));
     else if (!silent)
         resource_answer(r, error, &out);
     buf_free(&out);

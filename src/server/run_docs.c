@@ -37,13 +37,19 @@ enum mld_error run_put_projects(struct buf *out, struct meta *meta, const char *
     json_doc_init(&json);
     snprintf(token, sizeof token, "ns:%s", namespace_id);
     enum mld_error error = find_page(page, meta, "projects", token, true);
+    const char *comma = "";
     buf_puts(out, "{\"projects\":[");
     for (size_t i = 0; i < page->docs.n && error == MLD_OK; i++) {
         error = doc_parse(&json, &page->docs.docs[i]);
         if (error != MLD_OK)
             break;
         struct doc_reader r = {&json, json_root(&json), &page->docs.arena, MLD_OK};
-        buf_puts(out, i > 0 ? ",{" : "{");
+        const char *state = doc_text(&r, "state");
+        if (state != NULL && strcmp(state, "live") != 0)
+            continue; /* it is being deleted */
+        buf_puts(out, comma);
+        comma = ",";
+        buf_putc(out, '{');
         doc_put_text(out, "id", page->docs.docs[i].id);
         doc_put_text(out, "name", doc_text(&r, "name"));
         doc_put_time(out, "created", doc_int(&r, "created", 0));

@@ -264,6 +264,7 @@ static enum mld_error code_of(long status)
     case 403:
         return MLD_EACCESS;
     case 404:
+    case 410: /* an upload that was dropped */
         return MLD_ENOTFOUND;
     case 409:
         return MLD_ECONFLICT;

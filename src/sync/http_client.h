@@ -54,8 +54,8 @@ void http_reply_free(struct http_reply *reply);
 enum mld_error http_client_call(struct http_client *c, const struct http_request *request,
                                 struct http_reply *reply);
 /* An answer that is not 2xx as an error with the server's message: 401 MLD_EAUTH, 403 MLD_EACCESS,
- * 404 MLD_ENOTFOUND, 409 MLD_ECONFLICT, 413 MLD_ETOOLARGE, 422 MLD_ECHECKSUM, 408, 425, 429 and 5xx
- * but 507 MLD_EUNAVAILABLE, 507 MLD_ENOSPACE, others MLD_EINVALID. */
+ * 404 and 410 MLD_ENOTFOUND, 409 MLD_ECONFLICT, 413 MLD_ETOOLARGE, 422 MLD_ECHECKSUM, 408, 425, 429
+ * and 5xx but 507 MLD_EUNAVAILABLE, 507 MLD_ENOSPACE, others MLD_EINVALID. */
 enum mld_error http_reply_check(const struct http_reply *reply, const char *what);
 /* The member "error" of an answer is this code. */
 bool http_reply_is(const struct http_reply *reply, const char *code);

@@ -55,7 +55,9 @@ class Behind:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         data = folder / "data"
-        self.server = Command(folder, "--public-url", f"https://{NAME}")
+        self.server = Command(
+            folder, "--public-url", f"https://{NAME}", "--trusted-proxy", "127.0.0.1"
+        )
         admin = [COMMAND, "user", "create", "ada", "--no-password", "--data", data]
         subprocess.run(admin, check=True, capture_output=True)
         made = subprocess.run(

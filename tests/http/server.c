@@ -22,7 +22,7 @@ static void sleep_ms(int64_t ms)
     nanosleep(&time, NULL);
 }
 
-/* "good" is ada's token, "slow" too but it takes 200 ms to decide. */
+/* "good" is ada's token, "slow" too but it takes 200 ms to decide; "bob" is another's. */
 enum mld_error access_decide(struct caller *out, struct arena *arena, struct server *server,
                              const struct access_question *question)
 {
@@ -34,9 +34,12 @@ enum mld_error access_decide(struct caller *out, struct arena *arena, struct ser
         return MLD_OK;
     if (token && strcmp(token, "Bearer slow") == 0)
         sleep_ms(200);
-    else if (token == NULL || strcmp(token, "Bearer good") != 0)
+    else if (token == NULL ||
+             (strcmp(token, "Bearer good") != 0 && strcmp(token, "Bearer bob") != 0))
         return error_set(MLD_EAUTH, "the token %s is wrong", token ? token : "(none)");
-    *out = (struct caller){.user_id = "1", .username = "ada", .role = ROLE_OWNER};
+    bool bob = strcmp(token, "Bearer bob") == 0;
+    *out = (struct caller){
+        .user_id = bob ? "2" : "1", .username = bob ? "bob" : "ada", .role = ROLE_OWNER};
     if (question->namespace_name && strcmp(question->namespace_name, "foreign") == 0)
         return error_set(MLD_ENOTFOUND, "there is no such namespace");
     return MLD_OK;
@@ -236,6 +239,7 @@ struct settings {
     struct http_options http;
     const char *origins[MAX_ORIGINS];
     const char *hosts[MAX_ORIGINS];
+    const char *proxies[MAX_ORIGINS];
     unsigned grace_ms;
 };
 
@@ -280,6 +284,8 @@ static int set(struct settings *s, const char *name, const char *value)
         s->origins[s->http.n_cors_origins++] = value;
     else if (strcmp(name, "host") == 0 && s->http.n_hosts < MAX_ORIGINS)
         s->hosts[s->http.n_hosts++] = value;
+    else if (strcmp(name, "proxy") == 0 && s->http.n_trusted_proxies < MAX_ORIGINS)
+        s->proxies[s->http.n_trusted_proxies++] = value;
     else
         return -1;
     return 0;
@@ -294,6 +300,7 @@ int main(int argc, char **argv)
     settings.http.listen = "127.0.0.1:0";
     settings.http.cors_origins = settings.origins;
     settings.http.hosts = settings.hosts;
+    settings.http.trusted_proxies = settings.proxies;
     for (int i = 1; i < argc; i++) {
         char *value = strchr(argv[i], '=');
         if (value)

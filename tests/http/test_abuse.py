@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
 
 import pytest
-from http_tools import GOOD
+from http_tools import GOOD, Client
 
 HEAD = "Host: localhost\r\n"
 GET = "GET /hello HTTP/1.1\r\n" + HEAD
@@ -58,6 +59,13 @@ def test_malformed_requests_are_refused_and_closed(server, request_bytes):
     answer = client.answer()
     assert answer.status in (0, 400), answer
     assert answer.status == 0 or answer.headers.get("connection") == "close"
+    # A Content-Length that is none, a header without a colon, and what is wrong in chunks, the
+    # library answers itself.
+    own = r"Length ?: [-+3]|no colon|X\0|\r\n\r\n."
+    if answer.status and not re.search(own, request_bytes, re.DOTALL):
+        told = json.loads(answer.body)
+        assert told["error"] == "invalid"
+        assert told["field"], told
     # Whatever is smuggled behind it is not answered. (The library says 400 twice when it dislikes a
     # Content-Length.)
     client.send("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -213,6 +221,89 @@ def test_full_pools_say_so(start):
         client.send(f"GET /sleep?ms=4 HTTP/1.1\r\n{HEAD}\r\n")
     statuses = [client.answer().status for client in sleepers]
     assert statuses.count(503) + statuses.count(200) == len(sleepers)
+
+
+BOB = "Authorization: Bearer bob\r\n"
+
+
+def slow_upload(server, who: str):
+    """An upload that has begun and stays; None when there was no place."""
+    client = server.connect()
+    client.send(
+        f"PUT /upload HTTP/1.1\r\n{HEAD}{who}Content-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    )
+    answer = client.answer()
+    if answer.status == 100:
+        return client
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    client.close()
+    return None
+
+
+def test_slow_transfers_leave_places_for_others(start):
+    """Of 32 places one user gets two thirds, and the next the same of what is left."""
+    server = start()
+    ada = [client for client in (slow_upload(server, GOOD) for _ in range(40)) if client]
+    assert len(ada) == 22
+    assert server.ask("/upload", "PUT", BOB, b"quick").status == 200
+    bob = [client for client in (slow_upload(server, BOB) for _ in range(40)) if client]
+    assert len(bob) == 7
+    assert server.ask("/hello").status == 200
+    assert len(server.ask("/download?bytes=100000").body) == 100000  # nobody's: by its address
+    for client in (*ada, *bob):
+        client.send("abcd")
+        assert client.answer().status == 200
+        client.close()
+    wait_until(lambda: server.metric("mldash_http_stream_busy") == 0)
+    ada = [client for client in (slow_upload(server, GOOD) for _ in range(40)) if client]
+    assert len(ada) == 22  # all came back
+    for client in ada[:11]:
+        client.close()
+    wait_until(lambda: server.metric("mldash_http_stream_busy") == 11)
+    assert slow_upload(server, GOOD)
+
+
+def test_slow_downloads_leave_places_for_others(start):
+    server = start(stream=8)
+
+    def download(address: str):
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.bind((address, 0))
+        sock.connect(("127.0.0.1", server.port))
+        client = Client(sock)
+        server.clients.append(client)
+        client.send(f"GET /download?bytes=90000000 HTTP/1.1\r\n{HEAD}\r\n")
+        while b"\r\n\r\n" not in client.buffer and client.more():
+            pass
+        return int(client.buffer.split(b" ", 2)[1])
+
+    assert [download("127.0.0.1") for _ in range(10)] == [200] * 6 + [503] * 4
+    assert download("127.0.0.2") == 200
+    assert server.ask("/upload", "PUT", BOB, b"quick").status == 200
+
+
+def test_slow_bodies_leave_memory_for_others(start):
+    """Bodies that are gathered: 256 MiB of all, and two thirds at most of one user."""
+    server = start()
+
+    def begin(who: str):
+        client = server.connect()
+        client.send(
+            f"POST /echo HTTP/1.1\r\n{HEAD}{who}Content-Length: 1048576\r\n"
+            "Expect: 100-continue\r\n\r\n"
+        )
+        return client.answer().status
+
+    statuses = [begin(GOOD) for _ in range(200)]
+    assert statuses == [100] * 171 + [503] * 29
+    assert begin(BOB) == 100
+    assert server.ask("/echo", "POST", BOB, b"y" * (1 << 20)).status == 200
+    assert server.ask("/echo", "POST", GOOD, b"y" * 1000).status == 200  # small ones are let in
+    for client in server.clients:
+        client.close()
+    wait_until(lambda: server.metric("mldash_http_memory_bytes") == 0)
+    assert begin(GOOD) == 100
 
 
 def test_a_thousand_dripping_clients(start):

@@ -222,6 +222,15 @@ def test_foreign_tokens(site):
     assert site.ask("GET", "/api/v1/namespaces/lab/members", jwt(good)).status == 404
 
 
+def test_the_age_of_foreign_tokens_is_a_setting(tmp_path):
+    site = Site(tmp_path, JWT_EXPIRATION="1h")
+    now = int(time.time())
+    for age, status in ((0, 200), (3500, 200), (3700, 401), (7 * 86400, 401)):
+        token = jwt({"sub": "88", "iat": now - age})
+        assert site.ask("GET", "/api/v1/me", token).status == status, age
+    site.stop()
+
+
 def test_guessing_is_slowed_down(tmp_path):
     site = Site(tmp_path)
     token = site.user("ada")

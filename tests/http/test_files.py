@@ -172,7 +172,11 @@ def test_uploads_go_wrong(api, place):
     assert api.refused("POST", f"{place}/uploads", big)[:2] == (413, "too_large")
     assert api.call("DELETE", path) == {}
     assert api.call("DELETE", path) == {}
-    assert api.refused("GET", path)[0] == 404
+    assert api.refused("GET", path)[:2] == (410, "gone")
+    assert api.refused("POST", f"{path}/commit", {})[:2] == (410, "gone")
+    late = api.refused("PUT", f"{path}/parts/0", short, X_Part_SHA256=sha256(short))
+    assert late[:2] == (410, "gone")
+    assert api.refused("GET", f"{place}/uploads/99")[:2] == (404, "not_found")
     assert upload(api, place, wanted, data)["state"] == "live"
 
 

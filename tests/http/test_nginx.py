@@ -153,6 +153,28 @@ def test_pages_of_the_login(behind):
     assert json.loads(body)["verification_uri"] == f"https://{NAME}/device"
 
 
+def test_the_server_knows_the_clients_address(behind):
+    """nginx says it, and what the client itself says goes no further."""
+    context = ssl.create_default_context(cafile=str(behind.folder / "cert.pem"))
+    context.check_hostname = False
+    for address, forged in (("127.0.0.7", "192.0.2.1"), ("127.0.0.8", "127.0.0.1")):
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", behind.port, context=context, timeout=60, source_address=(address, 0)
+        )
+        sent = {"Host": NAME, "X-Forwarded-For": forged, "Forwarded": f"for={forged}"}
+        connection.request("GET", "/api/v1/me", None, {**sent, "X-Real-IP": forged})
+        answer = connection.getresponse()
+        assert answer.status == 401
+        request_id = answer.getheader("X-Request-Id")
+        connection.close()
+        end = time.monotonic() + 20
+        while request_id not in behind.server.log.read_text():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        lines = map(json.loads, behind.server.log.read_text().splitlines())
+        assert [line["client"] for line in lines if line["id"] == request_id] == [address]
+
+
 TOP = f"Host: {NAME}\r\n"
 POST = f"POST /api/v1/tokens HTTP/1.1\r\n{TOP}"
 GET = f"GET /api/v1/limits HTTP/1.1\r\n{TOP}"

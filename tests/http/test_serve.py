@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import stat
 import subprocess
 import time
@@ -129,6 +130,29 @@ def test_first_and_second_start(tmp_path):
     assert "https://dash.example.org" in out
     assert "user create" not in out
     assert (data / "secret").read_bytes() == secret
+
+
+def test_the_published_servers_environment(tmp_path):
+    """PORT without --listen, and with it nothing; sizes and origins are in the test above."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ready = tmp_path / "ready"
+    for words, expected in ([], port), (["--listen", "127.0.0.1:0"], None):
+        ready.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--data", tmp_path / "data", "--ready-file", ready, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PORT": str(port), "JWT_EXPIRATION": "12h"},
+        )
+        while not ready.exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        got = int(ready.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+        assert (got == port) == (expected == port)
 
 
 def test_a_cut_secret_is_an_error(tmp_path):

@@ -111,6 +111,35 @@ static void message_belongs_to_its_thread(void **state)
     assert_string_equal(mld_error_message(), "from the background");
 }
 
+static void what_is_to_blame_goes_with_the_message(void **state)
+{
+    struct error_copy copy;
+    char name[300];
+
+    (void)state;
+    assert_int_equal(error_blame(error_set(MLD_EINVALID, "no digest"), "sha256"), MLD_EINVALID);
+    assert_string_equal(error_field(), "sha256");
+    assert_int_equal(error_blame_element(MLD_EINVALID, "files", 3), MLD_EINVALID);
+    assert_string_equal(error_field(), "files[3].sha256");
+    error_prefix(MLD_EINVALID, "upload");
+    assert_string_equal(error_field(), "files[3].sha256");
+    error_save(MLD_EINVALID, &copy);
+    error_set(MLD_EIO, "another");
+    assert_string_equal(error_field(), "");
+    error_restore(&copy);
+    assert_string_equal(error_field(), "files[3].sha256");
+    error_set_errno(ENOENT, "another");
+    assert_string_equal(error_field(), "");
+    error_blame_element(error_set(MLD_EINVALID, "x"), "streams", 0);
+    assert_string_equal(error_field(), "streams[0]");
+    memset(name, 'x', sizeof(name) - 1);
+    name[sizeof(name) - 1] = '\0';
+    error_blame(MLD_EINVALID, name);
+    assert_true(strlen(error_field()) < ERROR_FIELD_MAX);
+    error_clear();
+    assert_string_equal(error_field(), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +149,7 @@ int main(void)
         cmocka_unit_test(message_is_one_line_of_utf8),
         cmocka_unit_test(long_message_is_cut_between_characters),
         cmocka_unit_test(message_belongs_to_its_thread),
+        cmocka_unit_test(what_is_to_blame_goes_with_the_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

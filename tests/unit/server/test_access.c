@@ -59,6 +59,13 @@ static int setup(void **state)
     const struct meta_doc doc = {
         .partition = "experiments", .id = "17", .text = text, .text_len = strlen(text)};
     assert_int_equal(meta_insert(server.meta, &doc), MLD_OK);
+    static const char project[] = "{\"name\":\"p\",\"state\":\"live\"}";
+    const struct meta_doc five = {.partition = "projects",
+                                  .id = "5",
+                                  .revision = 1,
+                                  .text = project,
+                                  .text_len = sizeof project - 1};
+    assert_int_equal(meta_insert(server.meta, &five), MLD_OK);
     return 0;
 }
 
@@ -134,6 +141,29 @@ static void writers_write_and_do_not_own(void **state)
     assert_int_equal(accounts_set_role(server.meta, lab.id, bob.id, ROLE_NONE), MLD_OK);
     assert_int_equal(decide(PERMISSION_READ, bob_token, "lab", NULL), MLD_ENOTFOUND); /* at once */
     assert_int_equal(decide(PERMISSION_READ, bob_token, NULL, "17"), MLD_ENOTFOUND);
+}
+
+/* From one request to the next, but for what a server remembers of where an experiment is. */
+static void hides_a_project_that_is_being_deleted(void **state)
+{
+    static const char deleting[] = "{\"name\":\"p\",\"state\":\"deleting\"}";
+    const struct meta_doc five = {.partition = "projects",
+                                  .id = "5",
+                                  .revision = 1,
+                                  .text = deleting,
+                                  .text_len = sizeof deleting - 1};
+    (void)state;
+    assert_int_equal(decide(PERMISSION_READ, bob_token, NULL, "17"), MLD_OK);
+    assert_int_equal(meta_replace(server.meta, &five), MLD_OK);
+    later_s = ACCESS_REMEMBER_MS / 1000 + 1;
+    assert_int_equal(decide(PERMISSION_READ, bob_token, NULL, "17"), MLD_ENOTFOUND);
+    char foreign[200];
+    snprintf(foreign, sizeof foreign, "%s", mld_error_message());
+    assert_int_equal(decide(PERMISSION_READ, eve_token, NULL, "17"), MLD_ENOTFOUND);
+    assert_string_equal(mld_error_message(), foreign);
+    assert_int_equal(decide(PERMISSION_OWN, ada_token, NULL, "17"), MLD_ENOTFOUND);
+    assert_int_equal(meta_delete(server.meta, "projects", "5", 0), MLD_OK);
+    assert_int_equal(decide(PERMISSION_OWN, ada_token, NULL, "17"), MLD_ENOTFOUND);
 }
 
 /* Nothing tells a foreign thing from one that is not there. */
@@ -293,6 +323,7 @@ int main(void)
         TEST(knows_the_caller),
         TEST(decides_as_the_matrix_says),
         TEST(writers_write_and_do_not_own),
+        TEST(hides_a_project_that_is_being_deleted),
         TEST(says_the_same_of_foreign_and_missing),
         TEST(refuses_odd_headers),
         TEST(forgets_revoked_tokens_in_time),

@@ -91,7 +91,7 @@ static void shares_names_between_users_and_teams(void **state)
     assert_int_equal(accounts_add_team(m, &arena, "lab", ada.id, &team), MLD_OK);
     assert_true(team.team);
     assert_int_equal(role_in(team.id, ada.id), ROLE_OWNER);
-    assert_int_equal(accounts_add_team(m, &arena, "lab", ada.id, &team), MLD_EEXISTS);
+    assert_int_equal(accounts_add_team(m, &arena, "lab", ada.id, &team), MLD_OK); /* again */
     assert_int_equal(accounts_add_team(m, &arena, "ada", ada.id, &team), MLD_EEXISTS);
     assert_int_equal(accounts_add_user(m, &arena, "lab", NULL, false, &other), MLD_EEXISTS);
     assert_int_equal(accounts_add_team(m, &arena, "api", ada.id, &team), MLD_ENAME);
@@ -118,6 +118,83 @@ static void keeps_the_last_owner(void **state)
 }
 
 /* A user's creation that is cut off at each of its writes is gone on with by the next call. */
+static struct space lab;
+
+struct remover {
+    pthread_barrier_t *begin;
+    const char *other; /* whom it takes the ownership from */
+    enum role role;
+    enum mld_error result;
+};
+
+static void *remove_other(void *payload)
+{
+    struct remover *r = payload;
+    pthread_barrier_wait(r->begin);
+    r->result = accounts_set_role(m, lab.id, r->other, r->role);
+    return NULL;
+}
+
+/* Three owners, each of whom puts out the next: one stays, whatever the order. */
+static void keeps_one_of_owners_who_remove_each_other(void **state)
+{
+    enum { N = 3, ROUNDS = 300 };
+    struct user owners[N];
+    (void)state;
+    for (int i = 0; i < N; i++)
+        owners[i] = add((const char *[]){"ada", "bob", "cleo"}[i]);
+    assert_int_equal(accounts_add_team(m, &arena, "lab", owners[0].id, &lab), MLD_OK);
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_t threads[N];
+        pthread_barrier_t begin;
+        struct remover removers[N];
+        int left = 0;
+        int failed = 0;
+        assert_int_equal(pthread_barrier_init(&begin, NULL, N), 0);
+        for (int i = 0; i < N; i++) {
+            assert_int_equal(accounts_set_role(m, lab.id, owners[i].id, ROLE_OWNER), MLD_OK);
+            removers[i] = (struct remover){&begin, owners[(i + 1) % N].id,
+                                           round % 2 ? ROLE_NONE : ROLE_READER, MLD_OK};
+        }
+        for (int i = 0; i < N; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, remove_other, &removers[i]), 0);
+        for (int i = 0; i < N; i++)
+            pthread_join(threads[i], NULL);
+        for (int i = 0; i < N; i++) {
+            left += role_in(lab.id, owners[i].id) == ROLE_OWNER;
+            failed += removers[i].result == MLD_ESTATE;
+        }
+        assert_int_equal(left, 1);
+        assert_int_equal(failed, 1);
+        pthread_barrier_destroy(&begin);
+    }
+}
+
+/* An owner's leaving that was cut off anywhere is finished, or was never begun; and who is made an
+ * owner again afterwards stays one. */
+static void recovers_from_a_crash_while_an_owner_leaves(void **state)
+{
+    struct user ada;
+    struct user bob;
+    (void)state;
+    ada = add("ada");
+    bob = add("bob");
+    assert_int_equal(accounts_add_team(m, &arena, "lab", ada.id, &lab), MLD_OK);
+    for (int cut = 0; cut < 4; cut++) {
+        struct faulty faulty;
+        assert_int_equal(accounts_set_role(m, lab.id, ada.id, ROLE_OWNER), MLD_OK);
+        assert_int_equal(accounts_set_role(m, lab.id, bob.id, ROLE_OWNER), MLD_OK);
+        struct meta *f = faulty_begin(&faulty, m, cut);
+        enum mld_error error = accounts_set_role(f, lab.id, ada.id, ROLE_NONE);
+        assert_int_equal(error, cut < 3 ? MLD_EUNAVAILABLE : MLD_OK);
+        /* bob may go only if ada did not. */
+        error = accounts_set_role(m, lab.id, bob.id, ROLE_NONE);
+        assert_int_equal(error, cut == 0 ? MLD_OK : MLD_ESTATE);
+        assert_int_equal(role_in(lab.id, ada.id), cut == 0 ? ROLE_OWNER : ROLE_NONE);
+        assert_int_equal(role_in(lab.id, bob.id), cut == 0 ? ROLE_NONE : ROLE_OWNER);
+    }
+}
+
 static void recovers_from_a_crash_between_any_two_writes(void **state)
 {
     (void)state;
@@ -381,6 +458,8 @@ int main(void)
         TEST(checks_names),
         TEST(shares_names_between_users_and_teams),
         TEST(keeps_the_last_owner),
+        TEST(keeps_one_of_owners_who_remove_each_other),
+        TEST(recovers_from_a_crash_while_an_owner_leaves),
         cmocka_unit_test_teardown(recovers_from_a_crash_between_any_two_writes, teardown),
         cmocka_unit_test_teardown(recovers_a_teams_creation, teardown),
         TEST(makes_foreign_users_once),

@@ -1,5 +1,7 @@
 #include "world.h"
 
+#include "mldash/experiment.h"
+
 #define W1 "11111111111111111111111111111111"
 #define W2 "22222222222222222222222222222222"
 #define STREAM_LINE(clock, writer, slot)                                                          \
@@ -148,6 +150,42 @@ static void expect_status(struct world *w, const char *expected)
     arena_free(&arena);
 }
 
+/* NULL: none. */
+static void expect_reason(struct world *w, const char *expected)
+{
+    struct arena arena = {0};
+    struct experiment_doc e;
+    assert_ok(experiment_doc_get(&e, &arena, w->meta, w->experiment.id));
+    if (expected == NULL)
+        assert_null(e.failure);
+    else
+        assert_string_equal(e.failure, expected);
+    arena_free(&arena);
+}
+
+/* Longer than a run folder keeps: cut between characters, and no harm to the rest. */
+static void expect_long_reason(struct world *w, struct client *c)
+{
+    struct buf line;
+    struct buf cut;
+    buf_init(&line, 1 << 21);
+    buf_init(&cut, 1 << 21);
+    buf_puts(&line, STATUS("152", "FAILED", "t") ",\"error\":\"x");
+    buf_putc(&cut, 'x');
+    for (int i = 0; i < 200000; i++)
+        buf_puts(&line, "\xc3\xa9");
+    buf_putc(&line, '"');
+    while (cut.len + 2 <= MLD_MAX_REASON_BYTES)
+        buf_puts(&cut, "\xc3\xa9");
+    client_record(c, buf_text(&line));
+    client_record(c, "\"type\":\"end\",\"clock\":153");
+    assert_ok(client_send(c, w->lanes, w->experiment.id));
+    expect_status(w, "FAILED");
+    expect_reason(w, buf_text(&cut));
+    buf_free(&line);
+    buf_free(&cut);
+}
+
 static void test_status(void **unused)
 {
     (void)unused;
@@ -182,6 +220,26 @@ static void test_status(void **unused)
     client_record(&a, "\"type\":\"end\",\"clock\":133");
     assert_ok(client_send(&a, w.lanes, w.experiment.id));
     expect_status(&w, "COMPLETED");
+    expect_reason(&w, NULL);
+    /* Why it failed: of two that did, the first; and nothing any more once it runs again. */
+    client_record(&a, STREAM_LINE("140", "55555555555555555555555555555555", "0"));
+    client_record(&a, STATUS("141", "RUNNING", "t"));
+    client_record(&a, STATUS("144", "FAILED", "t") ",\"error\":\"ValueError: lr\"");
+    client_record(&a, "\"type\":\"end\",\"clock\":145");
+    assert_ok(client_send(&a, w.lanes, w.experiment.id));
+    expect_reason(&w, "ValueError: lr");
+    client_record(&b, STREAM_LINE("142", "66666666666666666666666666666666", "1"));
+    client_record(&b, STATUS("142", "RUNNING", "t"));
+    client_record(&b, STATUS("143", "FAILED", "t") ",\"error\":\"OSError: disk\"");
+    client_record(&b, "\"type\":\"end\",\"clock\":144");
+    assert_ok(client_send(&b, w.lanes, w.experiment.id));
+    expect_status(&w, "FAILED");
+    expect_reason(&w, "OSError: disk");
+    client_record(&a, STREAM_LINE("150", "77777777777777777777777777777777", "0"));
+    client_record(&a, STATUS("151", "RUNNING", "t"));
+    assert_ok(client_send(&a, w.lanes, w.experiment.id));
+    expect_reason(&w, NULL);
+    expect_long_reason(&w, &a);
     buf_free(&a.bytes);
     buf_free(&b.bytes);
     world_close(&w);
