@@ -1,0 +1,215 @@
+"""`ml-dash serve` killed at each call that changes the disk, while it takes in what a client sends.
+
+Afterwards a fresh server on the same data shows all that was acknowledged and nothing half, the
+client that repeats itself gets success with one effect, and what is stored fits together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import server_tools as tools
+from crash_tools import FULL, WORKERS
+from server_tools import (
+    FILES,
+    LOG,
+    METRIC,
+    METRIC_1,
+    RECORDS,
+    RECORDS_1,
+    Client,
+    Died,
+    Faults,
+    Server,
+    inspect,
+)
+
+POINTS = 24  # of each flow, unless all are asked for
+EASY = 12  # servers at a time, where they mostly wait for the sweeper
+
+pytestmark = pytest.mark.skipif(not tools.has_server(), reason="built without the server")
+
+
+# ---- what clients do ----
+
+
+def upload(client: Client) -> None:
+    client.upload("201", *FILES["201"])
+
+
+def small(client: Client) -> None:
+    client.small(*[(file, *FILES[file]) for file in ("211", "212", "213", "214")])
+
+
+METRIC_2 = b"".join(b'{"index":%d,"data":{"loss":%d}}\n' % (n, n * n) for n in range(2, 10_000))
+LOG_1 = b'{"message":"first"}\n'
+MORE_RECORDS = tools.record(1000, type="params", data={"lr": 0.1}) + tools.file_record(
+    1001, "214", *FILES["214"]
+)
+
+
+def append(client: Client) -> None:
+    """The second append makes the lane due: it is sealed at once."""
+    client.append(
+        "append 1", (RECORDS, "records", RECORDS_1, MORE_RECORDS), (LOG, "log", b"", LOG_1)
+    )
+    client.append("append 2", (METRIC, "metric", METRIC_1, METRIC_2), (LOG, "log", LOG_1, LOG_1))
+    tools.wait_until_none(client.server, tools.UNSEALED)
+
+
+DELETIONS = (
+    tools.record(1000, type="delete", id="102", at="2026-01-02T00:00:00.000000Z")
+    + tools.record(1001, type="retire", id="104", by="103")
+    + tools.record(1002, type="removed", id="105")
+)
+
+
+def delete(client: Client) -> None:
+    client.append("delete", (RECORDS, "records", RECORDS_1, DELETIONS))
+    client.call("drop", "DELETE", "/uploads/202")
+
+
+def sweep(client: Client) -> None:
+    tools.wait_until_none(client.server, tools.DUE)
+
+
+FLOWS: dict[str, Callable[[Client], None]] = {
+    "upload": upload,
+    "small": small,
+    "append": append,
+    "delete": delete,
+}
+
+
+# ---- killing ----
+
+
+class World:
+    """Data that each attempt begins with, and what a client sees after each step."""
+
+    def __init__(self, shim: Path, folder: Path, flow: Callable[[Client], None]) -> None:
+        self.shim, self.folder, self.flow = shim, folder, flow
+        self.place = tools.prepare(folder)
+        self.steps: list[str] = []
+        self.seen: list[dict[str, object]] = []
+        self.calls = 0
+
+    def copy(self, name: object) -> Path:
+        data = tools.copy_of(self.folder / "data", self.folder / str(name))
+        return data
+
+    def faults(self, data: Path) -> Faults:
+        return Faults(self.shim, Path(f"{data}.fault"))
+
+    def run_clean(self) -> None:
+        """Notes the steps and what is seen after each; then how many calls there are to die at."""
+        data = self.copy("clean")
+        server = Server(data)
+        client = Noting(server, self.place)
+        client.seen.append(client.look())
+        self.flow(client)
+        assert server.stop() == 0
+        assert inspect(data) == ([], [])
+        self.steps, self.seen = client.acked, client.seen
+        for name in ("counted 1", "counted 2"):
+            data = self.copy(name)
+            faults = self.faults(data)
+            server = Server(data, faults)
+            faults.arm()
+            self.flow(Client(server, self.place))
+            self.calls = max(self.calls, faults.count)
+            faults.disarm()
+            assert server.stop() == 0
+
+    def attempt(self, at: int, how: str) -> str | None:
+        """What is wrong after dying at the at-th call; None: nothing."""
+        data = self.copy(f"{how}-{at}")
+        faults = self.faults(data)
+        server = Server(data, faults)
+        client = Client(server, self.place)
+        faults.arm(how, at)
+        try:
+            self.flow(client)
+        except Died:
+            pass
+        server.kill()
+        try:
+            self.look_after(data, client.acked)
+        except (AssertionError, Died, tools.Refused) as error:
+            return f"{how} at {at} after {client.acked}: {type(error).__name__} {error}"
+        shutil.rmtree(data)
+        return None
+
+    def look_after(self, data: Path, acked: list[str]) -> None:
+        server = Server(data)
+        try:
+            client = Client(server, self.place)
+            assert acked == self.steps[: len(acked)]
+            now, later = self.seen[len(acked)], self.seen[min(len(acked) + 1, len(self.steps))]
+            between(client.look(), now, later)
+            self.flow(client)
+            seen = client.look()
+            assert seen == self.seen[-1], f"after repeating: {differences(seen, self.seen[-1])}"
+        finally:
+            status = server.stop()
+        assert status == 0
+        orphans, _ = inspect(data)
+        assert not orphans, f"orphans: {orphans}"
+
+
+class Noting(Client):
+    """Looks after each step."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.seen: list[dict[str, object]] = []
+
+    def call(self, name: str, *arguments, **headers) -> dict:
+        told = super().call(name, *arguments, **headers)
+        self.seen.append(self.look())
+        return told
+
+
+def differences(got: dict, want: dict) -> list[str]:
+    keys = [key for key in {*got, *want} if got.get(key) != want.get(key)]
+    return [f"{key}: {got.get(key)}, not {want.get(key)}" for key in keys]
+
+
+def between(got: dict, now: dict, later: dict) -> None:
+    """Each thing is as it was acknowledged, or as the step under way makes it; streams, which come
+    in one request, all together."""
+    for key in {*got, *now, *later}:
+        allowed = (now.get(key), later.get(key))
+        assert got.get(key) in allowed, f"{key}: {got.get(key)}, none of {allowed}"
+    streams = [{k: v for k, v in each.items() if k[:6] == "stream"} for each in (got, now, later)]
+    assert streams[0] in streams[1:], f"a request was taken in half: {streams}"
+
+
+def chosen(calls: int) -> list[tuple[int, str]]:
+    """(call, how) to die at."""
+    if FULL:
+        return [(at, how) for how in ("kill", "torn") for at in range(1, calls + 1)]
+    at_most = min(calls, POINTS)
+    points = sorted({1 + i * (calls - 1) // max(1, at_most - 1) for i in range(at_most)})
+    return [(at, "torn" if i % 3 == 1 else "kill") for i, at in enumerate(points)]
+
+
+def attempt_all(points: list, work: Callable, workers: int) -> None:
+    with ThreadPoolExecutor(workers) as pool:
+        found = [text for text in pool.map(lambda point: work(*point), points) if text]
+    print(f"{len(points)} deaths, {len(found)} failures")
+    assert not found, "\n".join(found[:10])
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_kill_at_each_call(fault_shim, scratch, name):
+    world = World(fault_shim, scratch, FLOWS[name])
+    world.run_clean()
+    print(f"{name}: {world.calls} calls, steps {world.steps}")
+    assert world.calls > 5
+    assert world.seen[0] != world.seen[-1]
+    attempt_all(chosen(world.calls), world.attempt, WORKERS)
