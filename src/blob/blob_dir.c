@@ -157,6 +157,7 @@ static const struct blob_ops dir_ops = {
     .upload_parts = dir_upload_parts,
     .commit = dir_commit,
     .abort = dir_abort,
+    .drop_idle = dir_drop_idle,
     .open = dir_open_reader,
     .read = dir_read,
     .reader_close = dir_reader_close,

@@ -167,7 +167,7 @@ enum mld_error dir_small_get(struct dir *d, const char *key, bool *out_found, un
 enum mld_error dir_small_list(struct dir *d, blob_visit *visit, void *payload);
 enum mld_error dir_small_health(struct dir *d);
 
-/* ---- blob_dir_upload.c, blob_dir_part.c, blob_dir_commit.c, blob_dir_hash.c ---- */
+/* ---- blob_dir_upload.c, _part.c, _commit.c, _hash.c, _idle.c ---- */
 
 enum dir_mode {
     DIR_PLACE,  /* writes where the part belongs */
@@ -257,6 +257,7 @@ enum mld_error dir_create(struct blob *b, struct buf *out_name, const char *key,
 enum mld_error dir_upload_parts(struct blob *b, const struct blob_upload *upload, unsigned **out,
                                 size_t *out_n);
 enum mld_error dir_abort(struct blob *b, const struct blob_upload *upload);
+enum mld_error dir_drop_idle(struct blob *b, int64_t before_us, size_t *out_n);
 
 enum mld_error dir_part_begin(struct blob_part **out, struct blob *b,
                               const struct blob_upload *upload, unsigned number, uint64_t len,

@@ -1,8 +1,8 @@
 /* fault_shim.c: loaded into a process with LD_PRELOAD, counts the calls that change the disk, in
  * all of its threads together, and makes the process die or a call fail where it is told to.
  *
- * strace can do that too, but counts for each thread on its own: of a server with many threads, most
- * of what one of them does is never reached, since another does its n-th call first.
+ * strace can do that too, but counts for each thread on its own: of a server with many threads,
+ * most of what one of them does is never reached, since another does its n-th call first.
  *
  * FAULT_FILE names a file of a struct control, which both sides map: another process may arm it
  * whenever it likes. A program that is run with FAULT=kill:N, torn:N or ERRNO:N (EIO:3) needs no
@@ -71,8 +71,8 @@ __attribute__((constructor)) static void begin(void)
     if (file == NULL)
         return;
     int fd = open(file, O_RDWR | O_CLOEXEC);
-    void *map = fd < 0 ? MAP_FAILED
-                       : mmap(NULL, sizeof own, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    void *map =
+        fd < 0 ? MAP_FAILED : mmap(NULL, sizeof own, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (map == MAP_FAILED)
         abort();
     close(fd);
@@ -121,17 +121,17 @@ static bool is_file(int fd)
     return fd > 2 && fstat(fd, &st) == 0 && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode));
 }
 
-#define REAL(name)                                                                    \
-    static __typeof__(&name) real;                                                    \
-    bool torn = false;                                                                \
-    if (real == NULL)                                                                 \
-        *(void **)&real = dlsym(RTLD_NEXT, #name)
+#define REAL(name)                 \
+    static __typeof__(&name) real; \
+    bool torn = false;             \
+    if (real == NULL)              \
+    *(void **)&real = dlsym(RTLD_NEXT, #name)
 
 /* What writes nothing has no middle: a torn call is done and then is the last one. */
-#define DONE(call)                     \
-    __typeof__(call) result = (call);  \
-    if (torn)                          \
-        die();                         \
+#define DONE(call)                    \
+    __typeof__(call) result = (call); \
+    if (torn)                         \
+        die();                        \
     return result
 
 ssize_t write(int fd, const void *data, size_t len)

@@ -271,7 +271,7 @@ class Client:
         body = json.dumps(head).encode() + b"\n" + b"".join(data for *_, data in streams)
         told = self.call(name, "POST", "/streams", body)
         for each, (_, _, before, data) in zip(told["streams"], streams):
-            assert each["offset"] == len(before) + len(data), told
+            assert each["offset"] >= len(before) + len(data), told
 
     # Looking
 
