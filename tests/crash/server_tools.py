@@ -18,6 +18,7 @@ import struct
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -557,6 +558,13 @@ def ask_running(server: Server, question: str) -> int | None:
             return db.execute(question).fetchone()[0]
     except sqlite3.OperationalError:
         return -1
+
+
+def wait_for(what: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not come about in time"
+        time.sleep(0.02)
 
 
 def wait_until_none(server: Server, question: str, seconds: float = 30) -> None:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import server_tools as tools
-from crash_tools import FULL, WORKERS
+from crash_tools import FULL
 from server_tools import (
     FILES,
     LOG,
@@ -29,7 +30,7 @@ from server_tools import (
 )
 
 POINTS = 24  # of each flow, unless all are asked for
-EASY = 12  # servers at a time, where they mostly wait for the sweeper
+AT_ONCE = 12  # servers: they mostly wait for the sweeper, which comes every 5 s
 
 pytestmark = pytest.mark.skipif(not tools.has_server(), reason="built without the server")
 
@@ -58,6 +59,9 @@ def append(client: Client) -> None:
         "append 1", (RECORDS, "records", RECORDS_1, MORE_RECORDS), (LOG, "log", b"", LOG_1)
     )
     client.append("append 2", (METRIC, "metric", METRIC_1, METRIC_2), (LOG, "log", LOG_1, LOG_1))
+
+
+def wait_sealed(client: Client) -> None:
     tools.wait_until_none(client.server, tools.UNSEALED)
 
 
@@ -73,15 +77,21 @@ def delete(client: Client) -> None:
     client.call("drop", "DELETE", "/uploads/202")
 
 
-def sweep(client: Client) -> None:
+def wait_swept(client: Client) -> None:
     tools.wait_until_none(client.server, tools.DUE)
 
 
-FLOWS: dict[str, Callable[[Client], None]] = {
-    "upload": upload,
-    "small": small,
-    "append": append,
-    "delete": delete,
+def nothing(client: Client) -> None:
+    pass
+
+
+Step = Callable[[Client], None]
+# What is sent, and what to wait for afterwards, as long as the server lives.
+FLOWS: dict[str, tuple[Step, Step]] = {
+    "upload": (upload, nothing),
+    "small": (small, nothing),
+    "append": (append, wait_sealed),
+    "delete": (delete, nothing),
 }
 
 
@@ -91,19 +101,15 @@ FLOWS: dict[str, Callable[[Client], None]] = {
 class World:
     """Data that each attempt begins with, and what a client sees after each step."""
 
-    def __init__(self, shim: Path, folder: Path, flow: Callable[[Client], None]) -> None:
-        self.shim, self.folder, self.flow = shim, folder, flow
+    def __init__(self, shim: Path, folder: Path, send: Step, wait: Step) -> None:
+        self.shim, self.folder, self.send, self.wait = shim, folder, send, wait
         self.place = tools.prepare(folder)
         self.steps: list[str] = []
         self.seen: list[dict[str, object]] = []
         self.calls = 0
 
     def copy(self, name: object) -> Path:
-        data = tools.copy_of(self.folder / "data", self.folder / str(name))
-        return data
-
-    def faults(self, data: Path) -> Faults:
-        return Faults(self.shim, Path(f"{data}.fault"))
+        return tools.copy_of(self.folder / "data", self.folder / str(name))
 
     def run_clean(self) -> None:
         """Notes the steps and what is seen after each; then how many calls there are to die at."""
@@ -111,54 +117,84 @@ class World:
         server = Server(data)
         client = Noting(server, self.place)
         client.seen.append(client.look())
-        self.flow(client)
+        self.send(client)
+        self.wait(client)
         assert server.stop() == 0
         assert inspect(data) == ([], [])
         self.steps, self.seen = client.acked, client.seen
         for name in ("counted 1", "counted 2"):
             data = self.copy(name)
-            faults = self.faults(data)
-            server = Server(data, faults)
+            faults = Faults(self.shim, Path(f"{data}.fault"))
+            client = Client(Server(data, faults), self.place)
             faults.arm()
-            self.flow(Client(server, self.place))
+            self.send(client)
+            self.wait(client)
             self.calls = max(self.calls, faults.count)
             faults.disarm()
-            assert server.stop() == 0
+            assert client.server.stop() == 0
 
     def attempt(self, at: int, how: str) -> str | None:
         """What is wrong after dying at the at-th call; None: nothing."""
         data = self.copy(f"{how}-{at}")
-        faults = self.faults(data)
-        server = Server(data, faults)
-        client = Client(server, self.place)
+        faults = Faults(self.shim, Path(f"{data}.fault"))
+        client = Client(Server(data, faults), self.place)
         faults.arm(how, at)
         try:
-            self.flow(client)
+            self.send(client)
+            self.wait(client)
         except Died:
             pass
-        server.kill()
+        client.server.kill()
         try:
-            self.look_after(data, client.acked)
+            self.go_on(data, client.acked)
+            self.clean_up(data)
         except (AssertionError, Died, tools.Refused) as error:
             return f"{how} at {at} after {client.acked}: {type(error).__name__} {error}"
         shutil.rmtree(data)
         return None
 
-    def look_after(self, data: Path, acked: list[str]) -> None:
-        server = Server(data)
-        try:
+    def go_on(self, data: Path, acked: list[str]) -> None:
+        """What was acknowledged is there, and the client that repeats all of it has its way."""
+        with running(data) as server:
             client = Client(server, self.place)
             assert acked == self.steps[: len(acked)]
             now, later = self.seen[len(acked)], self.seen[min(len(acked) + 1, len(self.steps))]
             between(client.look(), now, later)
-            self.flow(client)
+            self.send(client)
             seen = client.look()
             assert seen == self.seen[-1], f"after repeating: {differences(seen, self.seen[-1])}"
-        finally:
-            status = server.stop()
-        assert status == 0
         orphans, _ = inspect(data)
-        assert not orphans, f"orphans: {orphans}"
+        strays = [name for name in orphans if name.startswith("upload ")]
+        assert strays == orphans and len(strays) < 2, f"orphans: {orphans}"
+
+    def clean_up(self, data: Path) -> None:
+        """In the end nothing is left that is of no use."""
+        orphans, _ = inspect(data)
+        for name in orphans:
+            os.utime(data / "blobs/uploads" / name.split()[1], (1, 1))
+        tools.make_due(data)
+        with running(data) as server:
+            client = Client(server, self.place)
+            wait_swept(client)
+            tools.wait_for(lambda: not strays_of(data, orphans))
+            seen = client.look()
+            assert seen == self.seen[-1], f"after cleaning: {differences(seen, self.seen[-1])}"
+        assert inspect(data) == ([], [])
+
+
+def strays_of(data: Path, orphans: list[str]) -> list[str]:
+    return [name for name in orphans if (data / "blobs/uploads" / name.split()[1]).exists()]
+
+
+@contextmanager
+def running(data: Path) -> Iterator[Server]:
+    """A server without faults, which must stop well."""
+    server = Server(data)
+    try:
+        yield server
+        assert server.stop() == 0
+    finally:
+        server.kill()
 
 
 class Noting(Client):
@@ -198,8 +234,8 @@ def chosen(calls: int) -> list[tuple[int, str]]:
     return [(at, "torn" if i % 3 == 1 else "kill") for i, at in enumerate(points)]
 
 
-def attempt_all(points: list, work: Callable, workers: int) -> None:
-    with ThreadPoolExecutor(workers) as pool:
+def attempt_all(points: list, work: Callable) -> None:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         found = [text for text in pool.map(lambda point: work(*point), points) if text]
     print(f"{len(points)} deaths, {len(found)} failures")
     assert not found, "\n".join(found[:10])
@@ -207,9 +243,9 @@ def attempt_all(points: list, work: Callable, workers: int) -> None:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_kill_at_each_call(fault_shim, scratch, name):
-    world = World(fault_shim, scratch, FLOWS[name])
+    world = World(fault_shim, scratch, *FLOWS[name])
     world.run_clean()
     print(f"{name}: {world.calls} calls, steps {world.steps}")
     assert world.calls > 5
     assert world.seen[0] != world.seen[-1]
-    attempt_all(chosen(world.calls), world.attempt, WORKERS)
+    attempt_all(chosen(world.calls), world.attempt)
