@@ -380,7 +380,9 @@ FILES = {
 WATCHED = list(FILES)
 AT_FIRST = ["101", "102", "103", "104", "105"]
 RECORDS_1 = b"".join(
-    file_record(int(file), file, name, data) for file, (name, data) in FILES.items() if file != "214"
+    file_record(int(file), file, name, data)
+    for file, (name, data) in FILES.items()
+    if file != "214"
 )
 METRIC_1 = b'{"index":0,"data":{"loss":1.5}}\n{"index":1,"data":{"loss":NaN}}\n'
 
@@ -406,9 +408,7 @@ def prepare(folder: Path) -> Place:
 
 
 def begin(client: Client) -> None:
-    client.append(
-        "begin", (RECORDS, "records", b"", RECORDS_1), (METRIC, "metric", b"", METRIC_1)
-    )
+    client.append("begin", (RECORDS, "records", b"", RECORDS_1), (METRIC, "metric", b"", METRIC_1))
     small = [(id, *FILES[id]) for id in AT_FIRST if len(FILES[id][1]) <= 65536]
     client.small(*small)
     for id in AT_FIRST:
@@ -503,7 +503,9 @@ def check_files(documents: dict[str, tuple], stored: Stored, named: set[str]) ->
 
 def check_lane(documents: dict[str, tuple], stored: Stored, named: set[str]) -> None:
     """Sealed ranges and batches follow each other without a gap."""
-    seals = sorted((d["first"], d["last"], d["blob"]) for id, (d, _) in documents.items() if id[0] == "s")
+    seals = sorted(
+        (d["first"], d["last"], d["blob"]) for id, (d, _) in documents.items() if id[0] == "s"
+    )
     batches = sorted(order for id, (_, order) in documents.items() if id[:2] == "b:")
     at = 0
     for first, last, key in seals:

@@ -25,6 +25,7 @@ from server_tools import (
     Client,
     Died,
     Faults,
+    Place,
     Server,
     inspect,
 )
@@ -101,9 +102,11 @@ FLOWS: dict[str, tuple[Step, Step]] = {
 class World:
     """Data that each attempt begins with, and what a client sees after each step."""
 
-    def __init__(self, shim: Path, folder: Path, send: Step, wait: Step) -> None:
+    def __init__(
+        self, shim: Path, folder: Path, send: Step, wait: Step, place: Place | None = None
+    ) -> None:
         self.shim, self.folder, self.send, self.wait = shim, folder, send, wait
-        self.place = tools.prepare(folder)
+        self.place = place or tools.prepare(folder)
         self.steps: list[str] = []
         self.seen: list[dict[str, object]] = []
         self.calls = 0
@@ -249,3 +252,150 @@ def test_kill_at_each_call(fault_shim, scratch, name):
     assert world.calls > 5
     assert world.seen[0] != world.seen[-1]
     attempt_all(chosen(world.calls), world.attempt)
+
+
+# ---- dying while starting, and while sweeping ----
+
+
+def die_in(data: Path, shim: Path, at: int, how: str, wait: Step = nothing) -> int:
+    """Starts a server that dies at the at-th call of all; how many calls there were."""
+    faults = Faults(shim, Path(f"{data}.fault"))
+    faults.arm(how, at)
+    try:
+        server = Server(data, faults)
+    except Died:
+        return faults.count
+    try:
+        wait(Client(server, Place("", "", "")))
+    except Died:
+        pass
+    server.kill()
+    return faults.count
+
+
+def kill_in(
+    world: World, data: Path, points: range, send: Step, done: Callable[[Path], bool]
+) -> None:
+    """Sends to a copy of `data` and kills the server at some call after which the copy is as
+    wanted; the copy takes the place of `data`."""
+    for at in points:
+        copy = tools.copy_of(data, Path(f"{data}.{at}"))
+        faults = Faults(world.shim, Path(f"{data}.fault"))
+        client = Client(Server(copy, faults), world.place)
+        faults.arm("kill", at)
+        try:
+            send(client)
+            wait_sealed(client)
+        except Died:
+            pass
+        client.server.kill()
+        try:
+            wanted = done(copy)
+        except AssertionError:  # something half that the next start removes
+            wanted = False
+        if wanted:
+            shutil.rmtree(data)
+            copy.rename(data)
+            return
+        shutil.rmtree(copy)
+    raise AssertionError("dying at no call leaves that")
+
+
+def leave_work(world: World, data: Path) -> None:
+    """Files to be removed, bytes that no document names yet, a blob of a seal that never was, an
+    upload whose name is lost."""
+    with running(data) as server:
+        delete(Client(server, world.place))
+
+    def pending(copy: Path) -> list[str]:
+        return inspect(copy)[1]
+
+    def points(client: Client) -> None:
+        client.append("points", (METRIC, "metric", METRIC_1, METRIC_2))
+
+    kill_in(world, data, range(20, 60), small, lambda copy: len(pending(copy)) > 1)
+    kill_in(
+        world,
+        data,
+        range(30, 200),
+        points,
+        lambda copy: any("lanes/" in key for key in pending(copy)),
+    )
+    kill_in(world, data, range(10, 60), upload, lambda copy: inspect(copy)[0] != [])
+    (stray,) = inspect(data)[0]
+    os.utime(data / "blobs/uploads" / stray.split()[1], (1, 1))
+    tools.make_due(data)
+
+
+def test_kill_while_sweeping(fault_shim, scratch):
+    """Whoever dies while it removes bytes is followed by one that does the rest, and no more."""
+    world = World(fault_shim, scratch, nothing, wait_swept)
+    data = scratch / "data"
+    leave_work(world, data)
+    last = tools.copy_of(data, scratch / "last")
+    with running(last) as server:
+        client = Client(server, world.place)
+        before = client.look()
+        wait_swept(client)
+        after = client.look()
+    left, pending = inspect(last)
+    assert (left, pending) == ([], [])
+    assert sorted(k for k, v in after.items() if v != before.get(k)) == []
+    held = {Path(p).name for p in (last / "blobs").rglob("*") if p.is_file()}
+    assert len(held) < len({p.name for p in (data / "blobs").rglob("*") if p.is_file()})
+    calls = die_in(tools.copy_of(data, scratch / "counted"), fault_shim, 0, "nothing", wait_swept)
+
+    def attempt(at: int, how: str) -> str | None:
+        copy = tools.copy_of(data, scratch / f"{how}-{at}")
+        die_in(copy, fault_shim, at, how, wait_swept)
+        try:
+            with running(copy) as server:
+                client = Client(server, world.place)
+                assert client.look() == before
+                wait_swept(client)
+                assert client.look() == after
+            assert inspect(copy) == ([], [])
+        except (AssertionError, Died, tools.Refused) as error:
+            return f"{how} at {at}: {type(error).__name__} {error}"
+        return None
+
+    print(f"sweeping: {calls} calls")
+    attempt_all(chosen(calls), attempt)
+
+
+@pytest.mark.parametrize("name", ["first", "again"])
+def test_kill_while_starting(fault_shim, scratch, name):
+    """The first start of all, and one after a crash."""
+    first = name == "first"
+    template = scratch / "template"
+    template.mkdir()
+    place = Place("", "", "") if first else tools.prepare(template)
+    if not first:
+        world = World(fault_shim, template, append, wait_sealed, place)
+        kill_in(world, template / "data", range(50, 150), append, lambda copy: wal_bytes(copy) > 0)
+    counted = tools.copy_of(template, scratch / "counted")
+    calls = die_in(counted / "data", fault_shim, 0, "nothing")
+    assert calls > 5
+
+    def attempt(at: int, how: str) -> str | None:
+        folder = tools.copy_of(template, scratch / f"{how}-{at}")
+        die_in(folder / "data", fault_shim, at, how)
+        try:
+            if first:
+                tools.prepare(folder)
+            else:
+                with running(folder / "data") as server:
+                    client = Client(server, place)
+                    append(client)
+            assert inspect(folder / "data")[0] == []
+        except (AssertionError, Died, tools.Refused) as error:
+            return f"{how} at {at}: {type(error).__name__} {error}"
+        return None
+
+    print(f"{name} start: {calls} calls")
+    attempt_all(chosen(calls), attempt)
+
+
+def wal_bytes(data: Path) -> int:
+    logs = [data / "meta.sqlite-wal", data / "blobs/small.sqlite-wal"]
+    return sum(path.stat().st_size for path in logs if path.exists())
