@@ -30,6 +30,7 @@ RECORDS = "a" * 32
 METRIC = "b" * 32
 LOG = "c" * 32
 MB = 1 << 20
+NOW = "2026-01-01T00:00:00.000000Z"
 
 
 def sha256(data: bytes) -> str:
@@ -357,7 +358,7 @@ def file_record(clock: int, file: str, name: str, data: bytes) -> bytes:
         contentType="text/plain",
         sizeBytes=len(data),
         checksum=told["sha256"],
-        uploadedAt="2026-01-01T00:00:00.000000Z",
+        uploadedAt=NOW,
     )
 
 
@@ -379,10 +380,12 @@ FILES = {
 }
 WATCHED = list(FILES)
 AT_FIRST = ["101", "102", "103", "104", "105"]
-RECORDS_1 = b"".join(
-    file_record(int(file), file, name, data)
-    for file, (name, data) in FILES.items()
-    if file != "214"
+# A run that goes on, so that its lane is sealed only when there is much of it.
+RUNNING = record(1, type="stream", version=1, stream=RECORDS, writer="d" * 32, slot=0) + record(
+    2, type="status", status="RUNNING", at=NOW
+)
+RECORDS_1 = RUNNING + b"".join(
+    file_record(int(file), file, *FILES[file]) for file in FILES if file != "214"
 )
 METRIC_1 = b'{"index":0,"data":{"loss":1.5}}\n{"index":1,"data":{"loss":NaN}}\n'
 

@@ -67,7 +67,7 @@ def wait_sealed(client: Client) -> None:
 
 
 DELETIONS = (
-    tools.record(1000, type="delete", id="102", at="2026-01-02T00:00:00.000000Z")
+    tools.record(1000, type="delete", id="102", at=tools.NOW)
     + tools.record(1001, type="retire", id="104", by="103")
     + tools.record(1002, type="removed", id="105")
 )
