@@ -11,7 +11,8 @@
  *
  * Every function may be called from any thread and blocks on I/O. What has returned is durable,
  * except parts: they are durable at the commit (a part lost in a crash is missing from
- * blob_upload_parts afterwards, and sent again).
+ * blob_upload_parts afterwards, and sent again). An upload that the disk fails is dropped: the call
+ * that met it gets MLD_EIO, later ones MLD_ENOTFOUND, and it is begun again.
  *
  * Errors of all functions: MLD_EUNAVAILABLE, MLD_EIO, MLD_ENOSPACE, MLD_ENOMEM. */
 #ifndef BLOB_BLOB_H

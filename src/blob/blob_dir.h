@@ -246,7 +246,7 @@ void dir_upload_leave(struct dir *d, struct dir_upload *u); /* unlocks and drops
 void dir_upload_ref(struct dir *d, struct dir_upload *u);
 void dir_upload_unref(struct dir *d, struct dir_upload *u);
 /* With the upload's lock held: it is finished for good, without a file. The first failure of the
- * disk: every later call gets it. */
+ * disk: whoever is using it gets it; for later calls there is no such upload. */
 enum mld_error dir_upload_fail(struct dir *d, struct dir_upload *u, enum mld_error error);
 /* Takes it out of the table; the file is no longer under its name. */
 void dir_upload_forget(struct dir *d, struct dir_upload *u);

@@ -111,15 +111,19 @@ class Server:
     """`ml-dash serve` on the data of a folder. `faults` may kill it at any time from `arm` on."""
 
     def __init__(
-        self, data: Path, faults: Faults | None = None, prefix: tuple = (), words: tuple = ()
+        self,
+        data: Path,
+        faults: Faults | None = None,
+        prefix: tuple = (),
+        log: Path | None = None,
     ) -> None:
-        self.data = data
+        self.data, self.log_path = data, log or Path(f"{data}.log")
         with tempfile.TemporaryDirectory(prefix="mldash-ready-") as folder:
             ready = Path(folder, "ready")
-            self.log = open(f"{data}.log", "ab")  # noqa: SIM115: as long as the process
+            self.log = open(self.log_path, "ab")  # noqa: SIM115: as long as the process
             self.process = subprocess.Popen(
                 [*prefix, COMMAND, "serve", "--data", data, "--listen", "127.0.0.1:0"]
-                + ["--ready-file", ready, "--workers", "2", "--stream-workers", "4", *words],
+                + ["--ready-file", ready, "--workers", "2", "--stream-workers", "4"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self.log,
@@ -138,7 +142,7 @@ class Server:
         return int(ready.read_text())
 
     def log_text(self) -> str:
-        return Path(f"{self.data}.log").read_text(errors="replace")
+        return self.log_path.read_text(errors="replace")
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
@@ -305,6 +309,7 @@ class Client:
             else:
                 assert status == 404, (file, status, content)
             status, _, content = self.raw("GET", f"{self.base}/uploads/{file}")
+            assert status in (200, 404), (file, status, content)
             if status == 200 and json.loads(content)["state"] == "open":
                 seen[f"upload {file}"] = json.loads(content)["have"]
         for stream in self.items("/streams", "streams"):
