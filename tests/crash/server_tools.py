@@ -289,6 +289,20 @@ class Client:
             after = f"&after={page['next']}" if page["next"] else None
         return found
 
+    def missing(self, files: dict[str, bytes]) -> list[str]:
+        """Those of (id: bytes) that are not here, with these bytes."""
+        found = []
+        for at in range(0, len(files), 1000):
+            asked = [
+                {"id": file, "size_bytes": len(data), "sha256": sha256(data)}
+                for file, data in list(files.items())[at : at + 1000]
+            ]
+            path = f"{self.base}/files/status"
+            status, _, content = self.raw("POST", path, {"files": asked})
+            assert status == 200, content
+            found += [f"{e}" for e in json.loads(content)["files"] if e["state"] != "live"]
+        return found
+
     def look(self) -> dict[str, object]:
         """All that one can see of the experiment, with the SHA-256 of what downloads give."""
         seen: dict[str, object] = {}
@@ -436,6 +450,7 @@ class Stored:
 
     blobs: dict[str, tuple[int, str]] = field(default_factory=dict)  # size, SHA-256
     uploads: dict[str, str] = field(default_factory=dict)  # name: key
+    without_uploads: bool = False  # a backup
 
 
 def read_header(path: Path) -> tuple[str, str, int, bytes | None, str]:
@@ -453,7 +468,7 @@ def read_header(path: Path) -> tuple[str, str, int, bytes | None, str]:
 
 
 def read_blobs(folder: Path) -> Stored:
-    found = Stored()
+    found = Stored(without_uploads=not (folder / "uploads").exists())
     with closing(sqlite3.connect(folder / "small.sqlite")) as db:
         assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         for key, digest, data in db.execute("SELECT key, sha256, data FROM small"):
@@ -467,7 +482,7 @@ def read_blobs(folder: Path) -> Stored:
             assert digest and digest == sha256(data), f"{path} is not what its seal says"
             assert key not in found.blobs, f"{key} is there twice"
             found.blobs[key] = (size, digest)
-    for path in (folder / "uploads").iterdir():
+    for path in (folder / "uploads").glob("*"):
         assert not path.name.startswith("put-"), f"{path} was left"
         key, name, *_ = read_header(path)
         assert name == path.name
@@ -503,7 +518,8 @@ def check_files(documents: dict[str, tuple], stored: Stored, named: set[str]) ->
             assert have == (held.get("size", 0), held["sha256"]), f"{name}: bytes are {have}"
         if state == "open":
             upload = held["upload"]
-            assert upload in stored.uploads or key in stored.blobs, f"{name}: no upload {upload}"
+            known = upload in stored.uploads or key in stored.blobs
+            assert known or stored.without_uploads, f"{name}: no upload {upload}"
             named.add(upload)
         if state in ("open", "live", "reaping"):
             named.add(key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -111,7 +112,9 @@ class Failing(World):
         got = client.look()
         if "upload 201" not in got and "bytes 201" not in got:
             # Parts count with the commit; those that a disk failed are dropped.
-            now, later = ({k: v for k, v in each.items() if k != "upload 201"} for each in (now, later))
+            now, later = (
+                {k: v for k, v in each.items() if k != "upload 201"} for each in (now, later)
+            )
             later.pop("bytes 201", None)
         between(got, now, later)
 
@@ -163,7 +166,12 @@ def test_failures_leak_nothing(fault_shim, tmp_path):
 
     def fail_all(rounds: range) -> None:
         for at in rounds:
-            for name, mask in (("upload", WRITE), ("upload", ROOM), ("small", SYNC), ("append", 15)):
+            for name, mask in (
+                ("upload", WRITE),
+                ("upload", ROOM),
+                ("small", SYNC),
+                ("append", 15),
+            ):
                 faults.arm("error", 1 + at, error=errno.ENOSPC, mask=mask)
                 try:
                     FLOWS[name][0](client)
@@ -268,20 +276,23 @@ def use_full_disk(client: Client, ballast: Path) -> None:
     assert health(client)[0] == 200
     fill(ballast)
     assert health(client)[0] == 503
+    os.truncate(ballast, ballast.stat().st_size - 3 * MB)
     # What was promised has its room.
     client.part("201", FILES["201"][1], 1, told["part_size_bytes"])
     # New things have none, and leave nothing.
-    big = tools.some_bytes(70_000, 1)
+    big = tools.some_bytes(4 * MB, 1)
     assert refused(lambda: client.begin("900", "big.bin", big)) == 507
     files, points, last = send_until_full(client)
     assert last == {"small": 507, "append": 507}
+    fill(ballast)
     assert client.raw("GET", f"{client.base}/uploads/900")[0] == 404
     seen = client.look()
     assert {k: v for k, v in seen.items() if k in before and "upload" not in k} == {
         k: v for k, v in before.items() if "upload" not in k
     }
-    for file, content in files.items():
-        assert client.get(f"/files/{file}/content") == content
+    assert files and points
+    assert client.missing(files) == []
+    assert client.get(f"/streams/{LOG}") == points
     # Dropping works, and what it frees can be used.
     assert client.raw("DELETE", f"{client.base}/uploads/202")[0] == 200
     assert client.raw("DELETE", f"{client.base}/uploads/201")[0] == 200
@@ -290,9 +301,11 @@ def use_full_disk(client: Client, ballast: Path) -> None:
     tools.wait_for(lambda: health(client)[0] == 200)
     client.small(*[(file, *FILES[file]) for file in ("211", "212", "213")])
     client.append("points", (METRIC, "metric", METRIC_1, METRIC_1))
-    client.append("record", (RECORDS, "records", RECORDS_1, tools.file_record(2000, "900", "big.bin", big)))
+    client.append(
+        "record", (RECORDS, "records", RECORDS_1, tools.file_record(2000, "900", "big.bin", big))
+    )
     client.upload("900", "big.bin", big)
     assert client.get("/files/900/content") == big
-    if points:
-        client.append("more", (LOG, "log", points, b"the end\n"))
-        assert client.get(f"/streams/{LOG}") == points + b"the end\n"
+    client.append("more", (LOG, "log", points, b"the end\n"))
+    assert client.get(f"/streams/{LOG}") == points + b"the end\n"
+    assert client.missing(files) == []
