@@ -3,6 +3,7 @@ all that was acknowledged before it began."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -148,3 +149,45 @@ def test_back_up_and_restore(tmp_path):
         check_copy(copy, place, files, log)
     assert back_up(tmp_path / "data", copies[0][0]).returncode == 1, "it replaces nothing"
     assert back_up(tmp_path, tmp_path / "none").returncode == 1
+
+
+GATE = """#!/bin/sh
+# The real sqlite3; after the copy of the metadata it waits.
+{real} "$@"
+status=$?
+case "$*" in *VACUUM*meta.sqlite*)
+  touch {gate}/reached
+  while [ ! -e {gate}/go ]; do sleep 0.05; done ;;
+esac
+exit $status
+"""
+
+
+def test_bytes_that_go_right_after_the_metadata(tmp_path):
+    """What the copied metadata names is in the copy, although it was removed before the second
+    pass."""
+    place = tools.prepare(tmp_path)
+    gate = tmp_path / "gate"
+    gate.mkdir()
+    (gate / "sqlite3").write_text(GATE.format(real=shutil.which("sqlite3"), gate=gate))
+    (gate / "sqlite3").chmod(0o755)
+    server = Server(tmp_path / "data")
+    copy = tmp_path / "copy"
+    try:
+        client = Client(server, place)
+        retire_some(client)
+        client.append("log", (LOG, "log", b"", b'{"message":"0"}\n'))
+        process = subprocess.Popen(
+            ["sh", SCRIPT, server.data, copy],
+            env={**os.environ, "PATH": f"{gate}:{os.environ['PATH']}"},
+        )
+        tools.wait_for((gate / "reached").exists)
+        tools.make_due(server.data)
+        tools.wait_until_none(server, tools.DUE)
+        (gate / "go").touch()
+        assert process.wait(60) == 0
+    finally:
+        assert server.stop() == 0
+    assert removed_ones(tmp_path / "data") == 0
+    assert removed_ones(copy) == RETIRED
+    check_copy(copy, place, {}, b"")
