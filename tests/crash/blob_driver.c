@@ -5,20 +5,14 @@
  *   blob_driver look ROOT             opens, reads all; prints 'blob KEY SIZE SHA-256' lines
  *
  * `run` writes "try N", then "ack N [NAME]" or "err N CODE MESSAGE", each by one write(2), and goes
- * on after an error. System calls that change something are counted in all threads from the command
- * `begin` on. BLOB_FAULT=kill:N dies before the N-th, torn:N in the middle of it when it writes,
- * and ERRNO:N makes it fail. At the end "calls N" says how many there were. */
+ * on after an error. From the command `begin` on, calls count that change the disk: with
+ * fault_shim.c loaded, FAULT says which of them is the last or fails. At the end "calls N" says how
+ * many there were. */
 #include <dlfcn.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "blob/blob.h"
@@ -26,156 +20,21 @@
 #define MAX_WORDS 32
 #define PIECE_BYTES (1u << 20)
 
-/* ---- faults ---- */
+/* ---- faults: those of fault_shim.c, when it was loaded ---- */
 
-enum fault { FAULT_NONE, FAULT_KILL, FAULT_TORN, FAULT_ERRNO };
-static enum fault fault;
-static int fault_errno;
-static long fault_at;
-static atomic_long n_calls;
-static atomic_bool counting;
-
-static void die(void)
+static void arm(bool armed)
 {
-    kill(getpid(), SIGKILL);
-    pause();
+    void (*call)(bool);
+    *(void **)&call = dlsym(RTLD_DEFAULT, "fault_arm");
+    if (call != NULL)
+        call(armed);
 }
 
-/* One call is about to be made: -1 when it is to fail; *out_torn when half of it is to be done. */
-static int step(bool *out_torn)
+static long long calls(void)
 {
-    *out_torn = false;
-    if (!counting)
-        return 0;
-    long n = atomic_fetch_add(&n_calls, 1) + 1;
-    if (n != fault_at)
-        return 0;
-    if (fault == FAULT_KILL)
-        die();
-    *out_torn = fault == FAULT_TORN;
-    if (fault != FAULT_ERRNO)
-        return 0;
-    errno = fault_errno;
-    return -1;
-}
-
-#define REAL(name)                                 \
-    static __typeof__(&name) real;                 \
-    bool torn;                                     \
-    if (real == NULL)                              \
-        *(void **)&real = dlsym(RTLD_NEXT, #name); \
-    if (step(&torn) != 0)                          \
-    return -1
-
-/* What writes nothing has no middle: a torn call is done and then is the last one. */
-#define DONE(call)              \
-    long result = (long)(call); \
-    if (torn)                   \
-        die();                  \
-    return (__typeof__(call))result
-
-ssize_t write(int fd, const void *data, size_t len)
-{
-    static __typeof__(&write) real;
-    bool torn = false;
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "write");
-    if (fd > 2 && step(&torn) != 0)
-        return -1;
-    DONE(real(fd, data, torn ? len / 2 : len));
-}
-
-ssize_t pwrite64(int fd, const void *data, size_t len, off_t offset)
-{
-    REAL(pwrite64);
-    DONE(real(fd, data, torn ? len / 2 : len, offset));
-}
-
-int fsync(int fd)
-{
-    REAL(fsync);
-    DONE(real(fd));
-}
-
-int fdatasync(int fd)
-{
-    REAL(fdatasync);
-    DONE(real(fd));
-}
-
-int ftruncate64(int fd, off_t len)
-{
-    REAL(ftruncate64);
-    DONE(real(fd, len));
-}
-
-int fallocate64(int fd, int mode, off_t offset, off_t len)
-{
-    REAL(fallocate64);
-    DONE(real(fd, mode, offset, len));
-}
-
-int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
-{
-    REAL(renameat2);
-    DONE(real(from_dir, from, to_dir, to, flags));
-}
-
-int unlinkat(int dir, const char *path, int flags)
-{
-    REAL(unlinkat);
-    DONE(real(dir, path, flags));
-}
-
-int unlink(const char *path)
-{
-    REAL(unlink);
-    DONE(real(path));
-}
-
-int mkdirat(int dir, const char *path, mode_t mode)
-{
-    REAL(mkdirat);
-    DONE(real(dir, path, mode));
-}
-
-/* openat2 of the library: counted when it may create. */
-long syscall(long number, ...)
-{
-    static long (*real)(long, ...);
-    bool torn = false;
-    long a[6];
-    va_list args;
-    va_start(args, number);
-    for (int i = 0; i < 6; i++)
-        a[i] = va_arg(args, long);
-    va_end(args);
-    if (real == NULL)
-        *(void **)&real = dlsym(RTLD_NEXT, "syscall");
-    if (number == SYS_openat2 && (*(unsigned long long *)a[2] & O_CREAT) != 0 && step(&torn) != 0)
-        return -1;
-    long result = real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
-    if (torn)
-        die();
-    return result;
-}
-
-static void read_fault(void)
-{
-    const char *text = getenv("BLOB_FAULT");
-    const char *colon = text != NULL ? strchr(text, ':') : NULL;
-    if (colon == NULL)
-        return;
-    fault_at = strtol(colon + 1, NULL, 10);
-    fault = FAULT_ERRNO;
-    if (strncmp(text, "kill", 4) == 0)
-        fault = FAULT_KILL;
-    else if (strncmp(text, "torn", 4) == 0)
-        fault = FAULT_TORN;
-    else if (strncmp(text, "ENOSPC", 6) == 0)
-        fault_errno = ENOSPC;
-    else
-        fault_errno = EIO;
+    long long (*call)(void);
+    *(void **)&call = dlsym(RTLD_DEFAULT, "fault_count");
+    return call != NULL ? call() : 0;
 }
 
 /* ---- commands ---- */
@@ -374,14 +233,14 @@ static enum mld_error do_close(struct script *s)
 static enum mld_error do_begin(struct script *s)
 {
     (void)s;
-    counting = true;
+    arm(true);
     return MLD_OK;
 }
 
 static enum mld_error do_stop(struct script *s)
 {
     (void)s;
-    counting = false;
+    arm(false);
     return MLD_OK;
 }
 
@@ -467,10 +326,9 @@ int main(int argc, char **argv)
         return look(argv[2]);
     if (argc < 3 || strcmp(argv[1], "run") != 0)
         return 2;
-    read_fault();
     for (int i = 3; i < argc; i++)
         do_command(&s, i - 3, argv[i]);
     blob_close(s.b);
-    fprintf(stderr, "calls %ld\n", atomic_load(&n_calls));
+    fprintf(stderr, "calls %lld\n", calls());
     return 0;
 }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -34,8 +35,14 @@ SCRIPTS = {
 }
 
 
+@dataclass
+class Driver:
+    program: Path
+    shim: Path
+
+
 @pytest.fixture(scope="session")
-def blob_driver(tmp_path_factory) -> Path:
+def blob_driver(tmp_path_factory, fault_shim) -> Driver:
     base = "arena buf clock error fs fs_dir fs_durable hash id pages".split()
     sources = [ROOT / f"src/base/{name}.c" for name in base]
     sources += sorted((ROOT / "src/blob").glob("*.c"))
@@ -52,15 +59,15 @@ def blob_driver(tmp_path_factory) -> Path:
     here = os.getcwd()
     os.chdir(ROOT)
     try:
-        return compile_program(folder, "blob_driver", *link)
+        return Driver(compile_program(folder, "blob_driver", *link), fault_shim)
     finally:
         os.chdir(here)
 
 
-def run(driver: Path, root: Path, script: list[str], fault: str = "") -> tuple[Steps, int, int]:
+def run(driver: Driver, root: Path, script: list[str], fault: str = "") -> tuple[Steps, int, int]:
     done = subprocess.run(
-        [driver, "run", root, *script],
-        env={**os.environ, "BLOB_FAULT": fault},
+        [driver.program, "run", root, *script],
+        env={**os.environ, "LD_PRELOAD": str(driver.shim), "FAULT": fault},
         capture_output=True,
         timeout=120,
     )
@@ -69,9 +76,9 @@ def run(driver: Path, root: Path, script: list[str], fault: str = "") -> tuple[S
     return Steps.parse(done.stdout.decode()), done.returncode, int(calls)
 
 
-def look(driver: Path, root: Path) -> tuple[dict[str, str], str]:
+def look(driver: Driver, root: Path) -> tuple[dict[str, str], str]:
     """({key: SHA-256}, what is wrong) of a store that is opened anew."""
-    done = subprocess.run([driver, "look", root], capture_output=True, timeout=120)
+    done = subprocess.run([driver.program, "look", root], capture_output=True, timeout=120)
     found = {}
     wrong = "" if done.returncode == 0 else done.stdout.decode() + done.stderr.decode()
     for line in done.stdout.decode().splitlines():
@@ -132,7 +139,7 @@ def model_of(script: list[str], steps: Steps) -> Model:
     return model
 
 
-def check(driver: Path, root: Path, script: list[str], steps: Steps, lost: bool) -> str | None:
+def check(driver: Driver, root: Path, script: list[str], steps: Steps, lost: bool) -> str | None:
     """After death or failure: what was acknowledged is there, uploads go on and are committed.
 
     `lost`: a disk failed, and uploads may have failed with it."""
