@@ -115,6 +115,7 @@ struct dir_job {
     struct blob_put *puts;
     const struct blob_digest *digests;
     size_t n_puts;
+    size_t bytes; /* of the puts */
     const char *remove_key;
     const char *publish_key; /* MLD_EEXISTS when there is any blob of this key */
     struct dir_path from;

@@ -171,10 +171,12 @@ def check(driver: Driver, root: Path, script: list[str], steps: Steps, lost: boo
 
 def some_of(calls: int, how: str) -> list[int]:
     """Each call for the plain death, unless there are many that are alike; fewer for the rest."""
-    step = max(1, calls // 40) if how == "kill" else 4
+    at_most = 7 if how == "kill" else 3
+    step = max(1, calls // at_most)
     return list(range(1 + len(how) % step, calls + 1, step))
 
 
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("how", ["kill", "torn", "EIO", "ENOSPC"])
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_at_each_call(blob_driver, scratch, name, how):
@@ -200,11 +202,11 @@ def test_at_each_call(blob_driver, scratch, name, how):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """24 MB of memory as a file system of its own."""
+    """48 MB of memory as a file system of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
     done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24M", "tmpfs", folder], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=48M", "tmpfs", folder], capture_output=True
     )
     if done.returncode != 0:
         pytest.skip(f"cannot mount: {done.stderr.decode().strip()}")
@@ -216,7 +218,7 @@ def test_full_disk(blob_driver, small_disk):
     """Nothing half stored, deleting works, and then storing works again."""
     root = small_disk / "store"
     fill = [f"put s{i} 60000 {i} t{i} 60000 {i}" for i in range(300)]
-    script = ["open", "big a 6000000 1", "create up 2000000 2", f"create huge {30 * MB} 3"]
+    script = ["open", "big a 6000000 1", "create up 2000000 2", f"create huge {60 * MB} 3"]
     script += [*fill, "big b 3000000 4", "part up 0"]
     deletes = [f"delete s{i}" for i in range(60)]
     more = ["put x 60000 7", "commit up", *deletes, "delete a", "put y 60000 8", "big z 500000 9"]

@@ -42,7 +42,10 @@ POINTS = 8  # of each flow and error, unless all are asked for
 # Whoever gets these comes back later; 500 is for what the server cannot tell.
 COME_BACK = {500, 503, 507}
 
-pytestmark = pytest.mark.skipif(not tools.has_server(), reason="built without the server")
+pytestmark = [
+    pytest.mark.skipif(not tools.has_server(), reason="built without the server"),
+    pytest.mark.timeout(3000),
+]
 
 
 def health(client: Client) -> tuple[int, dict]:
@@ -299,6 +302,7 @@ def use_full_disk(client: Client, ballast: Path) -> None:
     client.upload("201", *FILES["201"])
     ballast.unlink()
     tools.wait_for(lambda: health(client)[0] == 200)
+    assert (client.server.data / "blobs/reserve").exists()
     client.small(*[(file, *FILES[file]) for file in ("211", "212", "213")])
     client.append("points", (METRIC, "metric", METRIC_1, METRIC_1))
     client.append(

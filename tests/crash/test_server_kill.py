@@ -30,10 +30,13 @@ from server_tools import (
     inspect,
 )
 
-POINTS = 24  # of each flow, unless all are asked for
-AT_ONCE = 12  # servers: they mostly wait for the sweeper, which comes every 5 s
+POINTS = 16  # of each flow, unless all are asked for
+AT_ONCE = 16  # servers: they mostly wait for the sweeper, which comes every 5 s
 
-pytestmark = pytest.mark.skipif(not tools.has_server(), reason="built without the server")
+pytestmark = [
+    pytest.mark.skipif(not tools.has_server(), reason="built without the server"),
+    pytest.mark.timeout(3000),
+]
 
 
 # ---- what clients do ----

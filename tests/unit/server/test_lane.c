@@ -496,9 +496,12 @@ static void test_a_seal_leaves_no_blob_behind(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append_and_read),      cmocka_unit_test(test_lies),
-        cmocka_unit_test(test_two_servers),          cmocka_unit_test(test_replay_in_parallel),
-        cmocka_unit_test(test_slept_through_a_seal), cmocka_unit_test(test_sealed_while_loading),
+        cmocka_unit_test(test_append_and_read),
+        cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_two_servers),
+        cmocka_unit_test(test_replay_in_parallel),
+        cmocka_unit_test(test_slept_through_a_seal),
+        cmocka_unit_test(test_sealed_while_loading),
         cmocka_unit_test(test_dies_at_every_write),
         cmocka_unit_test(test_a_seal_leaves_no_blob_behind),
     };
