@@ -1,7 +1,7 @@
 """A real `ml-dash serve` with faults, a client that repeats itself, and a look at what is stored.
 
-The look (`inspect`) reads the files of the stores by itself, by docs/server-data.md and the comments
-of src/blob/blob_dir.h: it shares no code with the server.
+The look (`inspect`) reads the files of the stores by itself, by docs/server-data.md and the
+comments of src/blob/blob_dir.h: it shares no code with the server.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Server:
         self.data, self.log_path = data, log or Path(f"{data}.log")
         with tempfile.TemporaryDirectory(prefix="mldash-ready-") as folder:
             ready = Path(folder, "ready")
-            self.log = open(self.log_path, "ab")  # noqa: SIM115: as long as the process
+            self.log = open(self.log_path, "ab")  # noqa: SIM115
             self.process = subprocess.Popen(
                 [*prefix, COMMAND, "serve", "--data", data, "--listen", "127.0.0.1:0"]
                 + ["--ready-file", ready, "--workers", "2", "--stream-workers", "4"],

@@ -1,5 +1,5 @@
-"""examples/server/backup.sh, while clients send and bytes are removed: the copy is a server's data with
-all that was acknowledged before it began."""
+"""examples/server/backup.sh, while clients send and bytes are removed: the copy is a server's data
+with all that was acknowledged before it began."""
 
 from __future__ import annotations
 

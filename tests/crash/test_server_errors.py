@@ -36,7 +36,7 @@ from server_tools import (
     Server,
     inspect,
 )
-from test_server_kill import FLOWS, World, attempt_all, between, differences, running, wait_sealed
+from test_server_kill import FLOWS, World, attempt_all, between, differences, running
 
 POINTS = 8  # of each flow and error, unless all are asked for
 # Whoever gets these comes back later; 500 is for what the server cannot tell.
@@ -86,8 +86,8 @@ class Failing(World):
         return None
 
     def until_healthy(self, client: Client, data: Path) -> Client:
-        """The metadata's store recovers by itself, within seconds; that of small files with the next
-        start."""
+        """The metadata's store recovers by itself, within seconds; that of small files with the
+        next start."""
         for _ in range(30):
             if health(client)[0] == 200:
                 return client
@@ -122,10 +122,7 @@ class Failing(World):
         between(got, now, later)
 
     def has_its_way(self, client: Client) -> bool:
-        for _ in range(2):
-            if self.send_once(client) is None:
-                return True
-        return False
+        return any(self.send_once(client) is None for _ in range(2))
 
     def stop(self, server: Server) -> None:
         assert server.stop() == 0, f"it ended with {server.process.returncode}"

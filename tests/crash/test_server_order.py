@@ -1,7 +1,7 @@
 """What the server answers with 200 is on the disk: each write and each name was synced before.
 
-The kernel keeps what a killed process wrote, so killing it cannot show this; the order of its system
-calls does."""
+The kernel keeps what a killed process wrote, so killing it cannot show this; the order of its
+system calls does."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class Disk:
             for a, b in NAMES.findall(words):
                 self.make(os.path.join(a, b))
         elif call == "mkdirat" and "EEXIST" not in words:
-            for a, b in NAMES.findall(words):
-                self.soil(a)
+            for parent, _ in NAMES.findall(words):
+                self.soil(parent)
         elif call in ("sendto", "sendmsg", "writev") and '"HTTP/1.1 200' in words:
             self.answers += 1
             if self.dirty:
