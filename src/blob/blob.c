@@ -425,6 +425,12 @@ enum mld_error blob_list(struct blob *b, blob_visit *visit, void *payload)
     return b->ops->list(b, visit, payload);
 }
 
+enum mld_error blob_drop_idle(struct blob *b, int64_t before_us, size_t *out_n)
+{
+    *out_n = 0;
+    return b->ops->drop_idle == NULL ? MLD_OK : b->ops->drop_idle(b, before_us, out_n);
+}
+
 enum mld_error blob_health(struct blob *b)
 {
     return b->ops->health(b);

@@ -11,7 +11,8 @@
  *
  * Every function may be called from any thread and blocks on I/O. What has returned is durable,
  * except parts: they are durable at the commit (a part lost in a crash is missing from
- * blob_upload_parts afterwards, and sent again).
+ * blob_upload_parts afterwards, and sent again). An upload that the disk fails is dropped: the call
+ * that met it gets MLD_EIO, later ones MLD_ENOTFOUND, and it is begun again.
  *
  * Errors of all functions: MLD_EUNAVAILABLE, MLD_EIO, MLD_ENOSPACE, MLD_ENOMEM. */
 #ifndef BLOB_BLOB_H
@@ -94,6 +95,10 @@ enum mld_error blob_commit(struct blob *b, const struct blob_upload *upload, con
                            enum blob_verified *out_verified);
 /* Drops an upload and its parts; one that is not there is fine. What was committed stays. */
 enum mld_error blob_abort(struct blob *b, const struct blob_upload *upload);
+/* Drops all uploads to which nothing was written since `before_us` (of clock_now_us); *out_n is how
+ * many. For those whose names were lost, which hold room and nobody could abort: the time must be
+ * further back than any upload is waited for. */
+enum mld_error blob_drop_idle(struct blob *b, int64_t before_us, size_t *out_n);
 
 /* A stored blob opened for reading [offset, offset + len). MLD_ENOTFOUND; MLD_EINVALID: the range
  * leaves the blob. len UINT64_MAX: to the end. */

@@ -12,7 +12,7 @@
 #include "base/fs.h"
 #include "blob/blob_dir.h"
 
-#define RESERVE_BYTES ((off_t)4 << 20)
+#define RESERVE_BYTES ((off_t)16 << 20)
 #define ROOM_BYTES ((uint64_t)64 << 20) /* less than this is no health */
 #define BOOT_ID "/proc/sys/kernel/random/boot_id"
 
@@ -125,6 +125,8 @@ static enum mld_error dir_health(struct blob *b)
     if (left < ROOM_BYTES)
         return error_set(MLD_ENOSPACE, "the blob store's disk has %llu MB left; make room",
                          (unsigned long long)(left >> 20));
+    if (!fs_exists(d->root_fd, "reserve")) /* it was needed; now there is room again */
+        dir_reserve_take(d);
     return MLD_OK;
 }
 
@@ -157,6 +159,7 @@ static const struct blob_ops dir_ops = {
     .upload_parts = dir_upload_parts,
     .commit = dir_commit,
     .abort = dir_abort,
+    .drop_idle = dir_drop_idle,
     .open = dir_open_reader,
     .read = dir_read,
     .reader_close = dir_reader_close,

@@ -115,6 +115,7 @@ struct dir_job {
     struct blob_put *puts;
     const struct blob_digest *digests;
     size_t n_puts;
+    size_t bytes; /* of the puts */
     const char *remove_key;
     const char *publish_key; /* MLD_EEXISTS when there is any blob of this key */
     struct dir_path from;
@@ -167,7 +168,7 @@ enum mld_error dir_small_get(struct dir *d, const char *key, bool *out_found, un
 enum mld_error dir_small_list(struct dir *d, blob_visit *visit, void *payload);
 enum mld_error dir_small_health(struct dir *d);
 
-/* ---- blob_dir_upload.c, blob_dir_part.c, blob_dir_commit.c, blob_dir_hash.c ---- */
+/* ---- blob_dir_upload.c, _part.c, _commit.c, _hash.c, _idle.c ---- */
 
 enum dir_mode {
     DIR_PLACE,  /* writes where the part belongs */
@@ -246,7 +247,7 @@ void dir_upload_leave(struct dir *d, struct dir_upload *u); /* unlocks and drops
 void dir_upload_ref(struct dir *d, struct dir_upload *u);
 void dir_upload_unref(struct dir *d, struct dir_upload *u);
 /* With the upload's lock held: it is finished for good, without a file. The first failure of the
- * disk: every later call gets it. */
+ * disk: whoever is using it gets it; for later calls there is no such upload. */
 enum mld_error dir_upload_fail(struct dir *d, struct dir_upload *u, enum mld_error error);
 /* Takes it out of the table; the file is no longer under its name. */
 void dir_upload_forget(struct dir *d, struct dir_upload *u);
@@ -257,6 +258,7 @@ enum mld_error dir_create(struct blob *b, struct buf *out_name, const char *key,
 enum mld_error dir_upload_parts(struct blob *b, const struct blob_upload *upload, unsigned **out,
                                 size_t *out_n);
 enum mld_error dir_abort(struct blob *b, const struct blob_upload *upload);
+enum mld_error dir_drop_idle(struct blob *b, int64_t before_us, size_t *out_n);
 
 enum mld_error dir_part_begin(struct blob_part **out, struct blob *b,
                               const struct blob_upload *upload, unsigned number, uint64_t len,

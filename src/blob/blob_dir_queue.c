@@ -18,6 +18,7 @@
 
 #define BATCH_MAX_JOBS 256
 #define BATCH_MAX_PUTS 4096
+#define BATCH_MAX_BYTES ((size_t)8 << 20) /* one job at least, however large */
 
 static enum mld_error put_one(struct dir *d, struct blob_put *put, const struct blob_digest *digest)
 {
@@ -145,19 +146,22 @@ static enum mld_error do_transaction(struct dir *d, struct dir_job *first,
     return error;
 }
 
-/* Deleting must be possible on a full disk: it needs room in the log first. */
+/* Deleting must be possible on a full disk: it needs room in the log. With the reserve given back,
+ * all of the log goes into the database, and then there is room in it for good. */
 static enum mld_error do_alone(struct dir *d, struct dir_job *job)
 {
+    struct error_copy result;
     enum mld_error error = do_transaction(d, job, job->next);
 
     if (error != MLD_ENOSPACE || job->remove_key == NULL)
         return error;
     dir_reserve_drop(d);
-    error = do_transaction(d, job, job->next);
     (void)sqlite3_wal_checkpoint_v2(d->small.writer.db, NULL, SQLITE_CHECKPOINT_RESTART, NULL,
                                     NULL);
+    error = do_transaction(d, job, job->next);
+    error_save(error, &result);
     dir_reserve_take(d);
-    return error;
+    return error == MLD_OK ? MLD_OK : error_restore(&result);
 }
 
 static void refuse(struct dir *d, struct dir_job *job)
@@ -194,12 +198,15 @@ static struct dir_job *take_batch(struct dir_small *s)
     struct dir_job *first = s->first;
     struct dir_job *last = first;
     size_t puts = first->n_puts;
+    size_t bytes = first->bytes;
     unsigned n = 1;
 
     while (last->next != NULL && n < BATCH_MAX_JOBS &&
-           puts + last->next->n_puts <= BATCH_MAX_PUTS) {
+           puts + last->next->n_puts <= BATCH_MAX_PUTS &&
+           bytes + last->next->bytes <= BATCH_MAX_BYTES) {
         last = last->next;
         puts += last->n_puts;
+        bytes += last->bytes;
         n++;
     }
     s->first = last->next;
@@ -287,5 +294,7 @@ enum mld_error dir_put_small(struct blob *b, struct blob_put *puts,
 {
     struct dir_job job = {.puts = puts, .digests = digests, .n_puts = n};
 
+    for (size_t i = 0; i < n; i++)
+        job.bytes += puts[i].len;
     return dir_small_run((struct dir *)b, &job);
 }

@@ -15,13 +15,14 @@
 #define SMALL_LIST_ROWS 1000
 
 /* FULL: a commit is on the disk when it returns. The log of the database is kept at its size, so
- * that the space in it is there also when the disk is full. */
-static const char settings[] = "PRAGMA page_size=8192;"
+ * that the space in it is there also when the disk is full; what is in it and not yet in the
+ * database, 4 MB and one batch, must fit into the reserve then. */
+static const char settings[] = "PRAGMA page_size=16384;"
                                "PRAGMA journal_mode=WAL;"
                                "PRAGMA synchronous=FULL;"
                                "PRAGMA mmap_size=0;"
                                "PRAGMA cache_size=-4096;"
-                               "PRAGMA wal_autocheckpoint=2000;";
+                               "PRAGMA wal_autocheckpoint=256;";
 static const char schema[] = "CREATE TABLE IF NOT EXISTS small("
                              " id INTEGER PRIMARY KEY,"
                              " key BLOB NOT NULL UNIQUE,"

@@ -264,10 +264,9 @@ enum mld_error dir_upload_enter(struct dir_upload **out, struct dir *d,
     pthread_mutex_lock(&u->lock);
     while (u->committing)
         pthread_cond_wait(&u->changed, &u->lock);
-    if (u->gone)
+    /* One that failed was told to those who used it then; now there is none any more. */
+    if (u->gone || u->failed.code != MLD_OK)
         error = blob_no_upload(upload->name);
-    else if (u->failed.code != MLD_OK)
-        error = error_restore(&u->failed);
     else if (u->unverified)
         error = verify_parts(d, u);
     if (error == MLD_OK)
@@ -287,10 +286,11 @@ enum mld_error dir_upload_fail(struct dir *d, struct dir_upload *u, enum mld_err
 {
     if (u->failed.code != MLD_OK)
         return error_restore(&u->failed);
-    error = error_prefix(error, "this upload has failed for good; abort it and begin again");
+    error = error_prefix(error, "this upload has failed for good; begin again");
     error_save(error, &u->failed);
     /* The kernel has told of the failure once, and would call the file good the next time. */
-    (void)fs_unlink(d->root_fd, u->path.text);
+    if (fs_unlink(d->root_fd, u->path.text) == MLD_OK)
+        dir_upload_forget(d, u);
     return error_restore(&u->failed);
 }
 

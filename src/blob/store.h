@@ -35,7 +35,8 @@ struct blob_reader {
 };
 
 /* Each slot is as the function of the same name in blob.h where nothing else is said; arguments
- * have been checked. All slots are set, may be called from any thread, and block on I/O. */
+ * have been checked. All slots are set where nothing else is said, may be called
+ * from any thread, and block on I/O. */
 struct blob_ops {
     const char *kind;
     /* `digests` are those of the bytes, one for each put; "" where the put was refused already and
@@ -62,6 +63,8 @@ struct blob_ops {
     enum mld_error (*commit)(struct blob *b, const struct blob_upload *upload,
                              const struct blob_digest *digest, enum blob_verified *out_verified);
     enum mld_error (*abort)(struct blob *b, const struct blob_upload *upload);
+    /* NULL: nothing outlives the process, or the store itself does it. */
+    enum mld_error (*drop_idle)(struct blob *b, int64_t before_us, size_t *out_n);
     /* Allocates *out; the store calls blob_reader_begin once it knows the size. */
     enum mld_error (*open)(struct blob_reader **out, struct blob *b, const char *key,
                            uint64_t offset, uint64_t len);

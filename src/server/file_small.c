@@ -137,8 +137,10 @@ static enum mld_error put_once(const struct files_place *place, struct offered *
     enum mld_error error = offers_load(place, all, n, arena);
     if (error == MLD_OK)
         error = choose(place, all, n, arena, &any);
-    if (error != MLD_OK || !any)
+    if (error != MLD_OK)
         return error;
+    if (!any) /* sent again: a server may have died before it settled their names */
+        return offers_settle(place, all, n);
     error = offers_note(place, all, n, work);
     if (error == MLD_OK)
         error = put_bytes(place, all, n);

@@ -116,5 +116,8 @@ void lane_reader_close(struct lane_reader *r); /* NULL is fine */
  * deletes the batches. *out_rest: there are batches that are in no blob. Harmless while others
  * append, read or seal. */
 enum mld_error lane_seal(struct lanes *lanes, const char *experiment, bool force, bool *out_rest);
+/* For the sweeper: a sealed range with this blob was begun, and perhaps never finished. Deletes the
+ * blob once the range is sealed with another, and sees to it that it is sealed. */
+enum mld_error lane_finish_seal(struct lanes *lanes, const char *key);
 
 #endif

@@ -105,6 +105,10 @@ void seal_table_free(struct seal_table *table);
 /* The last sealed range with last < `below` (UINT64_MAX: any). Texts live in `arena`. */
 enum mld_error seal_last(struct seal *out, struct arena *arena, struct meta *meta,
                          const char *experiment, uint64_t below);
+/* The one that begins with this number; `exists` is false when there is none. */
+enum mld_error seal_at(struct seal *out, struct arena *arena, struct meta *meta,
+                       const char *experiment, uint64_t first);
+void seal_id(char out[32], uint64_t first);
 
 struct lane {
     char experiment[ID_FILE_MAX + 1];

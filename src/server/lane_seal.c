@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "base/num.h"
 #include "server/doc.h"
 #include "server/lane_internal.h"
 #include "server/work.h"
@@ -16,6 +16,8 @@
 
 #define SEAL_MAX_BYTES ((uint64_t)32 << 20) /* of one range, unpacked */
 #define SEALED_MAX_BYTES ((size_t)1 << 30)
+#define SEAL_KEY "lanes/"
+#define SEAL_KEY_BYTES 160
 
 /* The bytes of one stream that go into this range. */
 struct sealing_stream {
@@ -166,7 +168,7 @@ static enum mld_error insert_seal(struct sealing *s, const char *key, uint64_t t
     char id[32];
     char text[1024];
     lane_partition(partition, s->experiment);
-    snprintf(id, sizeof id, "s:%016llx", (unsigned long long)s->first);
+    seal_id(id, s->first);
     snprintf(text, sizeof text, "{\"first\":%llu,\"last\":%llu,\"blob\":\"%s\",\"table\":%llu}",
              (unsigned long long)s->first, (unsigned long long)s->last, key,
              (unsigned long long)table_bytes);
@@ -180,37 +182,82 @@ static enum mld_error insert_seal(struct sealing *s, const char *key, uint64_t t
     return meta_insert(s->lanes->meta, &doc);
 }
 
+/* Written down before the blob is stored, so that it does not stay behind unnamed. */
+static enum mld_error note_seal(struct sealing *s, const char *key)
+{
+    char id[META_MAX_NAME_BYTES];
+    snprintf(id, sizeof id, "seal:%s", key);
+    return work_add(s->lanes->meta, id, WORK_SEAL_US, "{}");
+}
+
+static void seal_done(struct sealing *s, const char *key)
+{
+    char id[META_MAX_NAME_BYTES];
+    snprintf(id, sizeof id, "seal:%s", key);
+    work_done(s->lanes->meta, id);
+}
+
+static enum mld_error put_at(struct sealing *s, const struct buf *bytes, const char *key)
+{
+    enum mld_error error = note_seal(s, key);
+    return error == MLD_OK ? blob_put(s->lanes->blob, key, bytes->data, bytes->len) : error;
+}
+
 /* The key tells the range, so that a range that is sealed again after a crash has the same one. */
-static enum mld_error put_blob(struct sealing *s, const struct buf *bytes, char key[160])
+static enum mld_error put_blob(struct sealing *s, const struct buf *bytes, char key[SEAL_KEY_BYTES])
 {
     char random[ID_RANDOM_LEN + 1];
-    snprintf(key, 160, "lanes/%s/%llu-%llu", s->experiment, (unsigned long long)s->first,
-             (unsigned long long)s->last);
-    enum mld_error error = blob_put(s->lanes->blob, key, bytes->data, bytes->len);
+    snprintf(key, SEAL_KEY_BYTES, SEAL_KEY "%s/%llu-%llu", s->experiment,
+             (unsigned long long)s->first, (unsigned long long)s->last);
+    enum mld_error error = put_at(s, bytes, key);
     if (error != MLD_EEXISTS)
         return error;
     error = id_random(random);
     if (error != MLD_OK)
         return error;
-    snprintf(key, 160, "lanes/%s/%llu-%llu-%.16s", s->experiment, (unsigned long long)s->first,
-             (unsigned long long)s->last, random);
-    return blob_put(s->lanes->blob, key, bytes->data, bytes->len);
+    snprintf(key, SEAL_KEY_BYTES, SEAL_KEY "%s/%llu-%llu-%.16s", s->experiment,
+             (unsigned long long)s->first, (unsigned long long)s->last, random);
+    return put_at(s, bytes, key);
 }
 
-/* Another has sealed this range: our blob goes, unless it is the one that it named. */
-static enum mld_error lost(struct sealing *s, const char *key)
+/* Deletes the blob when the range that begins with `first` is sealed with another: no document can
+ * name it any more, since there is one for each first number. */
+static enum mld_error delete_unless_named(struct lanes *lanes, const char *experiment,
+                                          uint64_t first, const char *key, bool *out_sealed)
 {
     struct arena arena = {0};
     struct seal seal;
-    bool named = true;
-    enum mld_error error = seal_last(&seal, &arena, s->lanes->meta, s->experiment, UINT64_MAX);
-    while (error == MLD_OK && seal.exists && seal.first > s->first)
-        error = seal_last(&seal, &arena, s->lanes->meta, s->experiment, seal.first);
-    if (error == MLD_OK && seal.exists && seal.first == s->first)
-        named = strcmp(seal.key, key) == 0;
-    if (error == MLD_OK && !named)
-        error = blob_delete(s->lanes->blob, key);
+    enum mld_error error = seal_at(&seal, &arena, lanes->meta, experiment, first);
+    *out_sealed = error == MLD_OK && seal.exists;
+    if (*out_sealed && strcmp(seal.key, key) != 0)
+        error = blob_delete(lanes->blob, key);
     arena_free(&arena);
+    return error;
+}
+
+enum mld_error lane_finish_seal(struct lanes *lanes, const char *key)
+{
+    char experiment[ID_FILE_MAX + 1];
+    const char *begin = key + strlen(SEAL_KEY);
+    const char *slash = strncmp(key, SEAL_KEY, strlen(SEAL_KEY)) == 0 ? strchr(begin, '/') : NULL;
+    int64_t first = 0;
+    bool sealed = false;
+    bool rest;
+    if (slash == NULL || (size_t)(slash - begin) >= sizeof experiment ||
+        !num_parse_int64(slash + 1, strcspn(slash + 1, "-"), &first))
+        return MLD_OK; /* not of this version */
+    snprintf(experiment, sizeof experiment, "%.*s", (int)(slash - begin), begin);
+    enum mld_error error = delete_unless_named(lanes, experiment, (uint64_t)first, key, &sealed);
+    if (error != MLD_OK || sealed)
+        return error;
+    /* Whoever stored it may be slow and name it yet; so the range is sealed first. */
+    error = lane_seal(lanes, experiment, true, &rest);
+    if (error == MLD_OK)
+        error = delete_unless_named(lanes, experiment, (uint64_t)first, key, &sealed);
+    if (error == MLD_ENOTFOUND)
+        return MLD_OK; /* the experiment is gone */
+    if (error == MLD_OK && !sealed)
+        error = error_set(MLD_EUNAVAILABLE, "the range of %s is not sealed yet", key);
     return error;
 }
 
@@ -218,15 +265,18 @@ static enum mld_error commit(struct sealing *s)
 {
     struct buf bytes;
     uint64_t table_bytes = 0;
-    char key[160];
+    char key[SEAL_KEY_BYTES];
+    bool sealed = true;
     buf_init(&bytes, SEALED_MAX_BYTES);
     enum mld_error error = make_blob(s, &bytes, &table_bytes);
     if (error == MLD_OK)
         error = put_blob(s, &bytes, key);
     if (error == MLD_OK)
         error = insert_seal(s, key, table_bytes);
-    if (error == MLD_EEXISTS)
-        error = lost(s, key);
+    if (error == MLD_EEXISTS) /* another has sealed this range */
+        error = delete_unless_named(s->lanes, s->experiment, s->first, key, &sealed);
+    if (error == MLD_OK && sealed)
+        seal_done(s, key);
     buf_free(&bytes);
     return error;
 }

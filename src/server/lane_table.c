@@ -254,3 +254,26 @@ enum mld_error seal_last(struct seal *out, struct arena *arena, struct meta *met
     meta_docs_free(&docs);
     return error;
 }
+
+void seal_id(char out[32], uint64_t first)
+{
+    snprintf(out, 32, "s:%016llx", (unsigned long long)first);
+}
+
+enum mld_error seal_at(struct seal *out, struct arena *arena, struct meta *meta,
+                       const char *experiment, uint64_t first)
+{
+    char partition[LANE_PARTITION_BYTES];
+    char id[32];
+    struct meta_docs docs = {0};
+    lane_partition(partition, experiment);
+    seal_id(id, first);
+    *out = (struct seal){0};
+    enum mld_error error = meta_get(meta, &docs, partition, id);
+    if (error == MLD_OK)
+        error = read_seal(out, arena, &docs.docs[0]);
+    else if (error == MLD_ENOTFOUND)
+        error = MLD_OK;
+    meta_docs_free(&docs);
+    return error;
+}

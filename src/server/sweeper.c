@@ -13,6 +13,7 @@
 #include "server/work.h"
 
 #define EVERY_MS 5000
+#define STRAYS_EVERY_MS 3600000
 #define AT_ONCE 100
 #define AGAIN_US (INT64_C(60) * 1000000) /* after a failure */
 #define IDLE_US (INT64_C(1800) * 1000000)
@@ -77,6 +78,8 @@ static enum mld_error run(struct job *job)
     struct files_place place = {.meta = job->meta, .blob = job->blob};
     if (strncmp(id, "lane:", 5) == 0)
         return sweep_lane(job, id + 5);
+    if (strncmp(id, "seal:", 5) == 0)
+        return lane_finish_seal(job->lanes, id + 5);
     if (strncmp(id, "files:", 6) == 0)
         return files_finish_put(&place, job->text);
     if (strncmp(id, "upload:", 7) == 0)
@@ -160,11 +163,22 @@ static bool wait_for_work(struct sweeper *s, char experiment[ID_FILE_MAX + 1])
     return go_on;
 }
 
+/* Uploads that are in no document: a server died before it had written it. */
+static void drop_strays(struct sweeper *s, int64_t *next_ms)
+{
+    size_t n;
+    if (clock_monotonic_ms() < *next_ms)
+        return;
+    if (blob_drop_idle(s->blob, clock_now_us() - WORK_STRAY_US, &n) == MLD_OK)
+        *next_ms = clock_monotonic_ms() + STRAYS_EVERY_MS;
+}
+
 static void *thread_main(void *payload)
 {
     struct sweeper *s = payload;
     char experiment[ID_FILE_MAX + 1];
     int64_t looked = 0;
+    int64_t strays = 0;
     while (wait_for_work(s, experiment)) {
         bool rest;
         size_t n = AT_ONCE;
@@ -172,6 +186,7 @@ static void *thread_main(void *payload)
             lane_seal(s->lanes, experiment, false, &rest);
         if (clock_monotonic_ms() - looked < EVERY_MS)
             continue;
+        drop_strays(s, &strays);
         /* What fails is logged by nobody here: it stays due and is tried again. */
         if (sweep(s->meta, s->blob, s->lanes, clock_now_us(), AT_ONCE, &n) != MLD_OK || n < AT_ONCE)
             looked = clock_monotonic_ms();

@@ -15,6 +15,9 @@
 #define WORK_FILES_US (INT64_C(300) * 1000000)
 #define WORK_RETIRED_US (INT64_C(600) * 1000000)
 #define WORK_UPLOAD_US (INT64_C(7) * 24 * 3600 * 1000000)
+/* An upload that is in no document: longer than one that is in a document is waited for. */
+#define WORK_STRAY_US (WORK_UPLOAD_US + INT64_C(24) * 3600 * 1000000)
+#define WORK_SEAL_US WORK_FILES_US
 
 /* Writes that `id` ("lane:17...") is due in `delay_us`. One that is there already gets a new
  * revision, so that whoever was just about to delete it does not. */

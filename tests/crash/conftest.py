@@ -18,7 +18,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(HERE))
 
-from crash_tools import compile_program  # noqa: E402
+from crash_tools import SHARED, compile_program  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -57,3 +57,8 @@ def scratch():
     base = shm if os.access(shm, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="mldash-crash-", dir=base) as name:
         yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def fault_shim(tmp_path_factory) -> Path:
+    return compile_program(tmp_path_factory.mktemp("shim"), "fault_shim", *SHARED)

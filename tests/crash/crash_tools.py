@@ -38,6 +38,7 @@ def sha_of(data: bytes) -> str:
 
 HERE = Path(__file__).resolve().parent
 FLAGS = ["-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+SHARED = ["-shared", "-fPIC", "-ldl"]  # of what is loaded with LD_PRELOAD
 
 
 def compile_program(folder: Path, name: str, *link: str) -> Path:

@@ -15,8 +15,10 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "blob/blob_dir.h"
 #include "scratch.h"
 
@@ -395,8 +397,8 @@ static void a_failed_fsync(void **state)
     fail_fdatasync = EIO;
     assert_int_equal(blob_commit(b, &up.u, up.sha256, NULL), MLD_EIO);
     fail_fdatasync = 0;
-    assert_int_equal(blob_commit(b, &up.u, up.sha256, NULL), MLD_EIO);
-    assert_int_equal(send_part(&up, b, 0), MLD_EIO);
+    assert_int_equal(blob_commit(b, &up.u, up.sha256, NULL), MLD_ENOTFOUND);
+    assert_int_equal(send_part(&up, b, 0), MLD_ENOTFOUND);
     assert_int_equal(scratch_count(scratch, "uploads"), 0);
     uint64_t size;
     assert_int_equal(blob_stat(b, "k", &size), MLD_ENOTFOUND);
@@ -467,7 +469,7 @@ static void a_full_disk(void **state)
     fail_pwrite = EIO;
     assert_int_equal(send_part(&up, b, 0), MLD_EIO);
     fail_pwrite = 0;
-    assert_int_equal(send_part(&up, b, 0), MLD_EIO); /* for good */
+    assert_int_equal(send_part(&up, b, 0), MLD_ENOTFOUND); /* for good */
     blob_close(b);
     drop(&up);
 }
@@ -496,6 +498,56 @@ static void syncs(void **state)
     free(data);
     blob_close(b);
     drop(&up);
+}
+
+/* Sets when an upload was last written to, seconds ago. */
+static void age(const struct scratch *scratch, const struct upload *up, time_t seconds)
+{
+    char path[4200];
+    struct timespec times[2] = {{.tv_nsec = UTIME_NOW}, {.tv_sec = time(NULL) - seconds}};
+
+    snprintf(path, sizeof(path), "uploads/%s", up->u.name);
+    assert_int_equal(utimensat(scratch->fd, path, times, 0), 0);
+}
+
+/* Uploads whose names nobody knows go once they are old; others stay as they are. */
+static void idle_uploads(void **state)
+{
+    struct scratch *scratch = *state;
+    struct blob *b = open_store(scratch);
+    struct upload ups[3];
+    const char *const keys[] = {"old", "new", "old too"};
+    int64_t before = clock_now_us() - (int64_t)3600 * 1000000;
+    size_t n;
+
+    for (size_t i = 0; i < 3; i++) {
+        create(&ups[i], b, keys[i], 9 * MB);
+        assert_ok(send_part(&ups[i], b, 0));
+        age(scratch, &ups[i], i == 1 ? 3500 : 3700);
+    }
+    assert_ok(send_part(&ups[2], b, 1)); /* somebody goes on with it */
+    assert_ok(blob_drop_idle(b, before, &n));
+    assert_int_equal(n, 1);
+    assert_int_equal(scratch_count(scratch, "uploads"), 2);
+    assert_int_equal(send_part(&ups[0], b, 1), MLD_ENOTFOUND);
+    assert_ok(send_part(&ups[1], b, 1));
+    for (size_t i = 1; i < 3; i++) {
+        assert_ok(blob_commit(b, &ups[i].u, ups[i].sha256, NULL));
+        expect_whole(b, &ups[i]);
+    }
+    blob_close(b);
+    b = open_store(scratch);
+    drop(&ups[0]);
+    create(&ups[0], b, "old", 9 * MB);
+    age(scratch, &ups[0], 3700);
+    blob_close(b);
+    b = open_store(scratch); /* known from the disk alone */
+    assert_ok(blob_drop_idle(b, before, &n));
+    assert_int_equal(n, 1);
+    assert_int_equal(scratch_count(scratch, "uploads"), 0);
+    for (size_t i = 0; i < 3; i++)
+        drop(&ups[i]);
+    blob_close(b);
 }
 
 /* More uploads than are kept in memory. */
@@ -542,6 +594,7 @@ int main(void)
         WITH_SCRATCH(a_failed_fsync_of_small_blobs),
         WITH_SCRATCH(a_full_disk),
         WITH_SCRATCH(syncs),
+        WITH_SCRATCH(idle_uploads),
         WITH_SCRATCH(many_uploads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include "base/clock.h"
 #include "server/work.h"
 
 static void put_points(struct client *c, int first, int n)
@@ -428,13 +429,81 @@ static void test_dies_at_every_write(void **unused)
     }
 }
 
+static enum mld_error count_blob(const char *key, uint64_t size, void *payload)
+{
+    (void)key, (void)size;
+    ++*(size_t *)payload;
+    return MLD_OK;
+}
+
+static size_t count_seals(struct world *w)
+{
+    char partition[64];
+    struct meta_docs docs = {0};
+    snprintf(partition, sizeof partition, "lane:%s", w->experiment.id);
+    struct meta_range range = {.partition = partition,
+                               .token = "sealed",
+                               .min_order = INT64_MIN,
+                               .max_order = INT64_MAX,
+                               .limit = 100};
+    assert_ok(meta_find(w->meta, &docs, &range));
+    size_t n = docs.n;
+    meta_docs_free(&docs);
+    return n;
+}
+
+/* The server dies at each write of a seal; then more comes, so that the next one is of another
+ * range. In the end every blob is the one of a sealed range. */
+static void test_a_seal_leaves_no_blob_behind(void **unused)
+{
+    (void)unused;
+    for (long n = 1; n < 14; n++) {
+        struct world w;
+        struct client c;
+        struct mortal mortal;
+        struct lanes *dying;
+        bool rest;
+        size_t swept;
+        size_t blobs = 0;
+        world_open(&w, NULL);
+        client_init(&c, 1, STREAM_METRIC, 0);
+        put_points(&c, 0, 100);
+        assert_ok(client_send(&c, w.lanes, w.experiment.id));
+        mortal_init(&mortal, w.meta, n / 2, n % 2 == 0);
+        assert_ok(lanes_open(&dying, &mortal.base, w.blob, NULL));
+        lane_seal(dying, w.experiment.id, true, &rest);
+        lanes_close(dying);
+        if (n % 3 != 0) {
+            put_points(&c, 100, 100);
+            assert_ok(client_send(&c, w.lanes, w.experiment.id));
+        }
+        if (n % 4 == 0)
+            assert_ok(lane_seal(w.lanes, w.experiment.id, true, &rest));
+        assert_ok(sweep(w.meta, w.blob, w.lanes, clock_now_us() + 2 * WORK_SEAL_US, 100, &swept));
+        assert_ok(lane_seal(w.lanes, w.experiment.id, true, &rest));
+        assert_false(rest);
+        assert_ok(blob_list(w.blob, count_blob, &blobs));
+        assert_int_equal(blobs, count_seals(&w));
+        assert_true(blobs > 0);
+        expect_stream(w.lanes, w.experiment.id, &c);
+        assert_ok(sweep(w.meta, w.blob, w.lanes, clock_now_us() + 2 * WORK_SEAL_US, 100, &swept));
+        assert_int_equal(swept, 0);
+        buf_free(&c.bytes);
+        world_close(&w);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_append_and_read),      cmocka_unit_test(test_lies),
-        cmocka_unit_test(test_two_servers),          cmocka_unit_test(test_replay_in_parallel),
-        cmocka_unit_test(test_slept_through_a_seal), cmocka_unit_test(test_sealed_while_loading),
+        cmocka_unit_test(test_append_and_read),
+        cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_two_servers),
+        cmocka_unit_test(test_replay_in_parallel),
+        cmocka_unit_test(test_slept_through_a_seal),
+        cmocka_unit_test(test_sealed_while_loading),
         cmocka_unit_test(test_dies_at_every_write),
+        cmocka_unit_test(test_a_seal_leaves_no_blob_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
