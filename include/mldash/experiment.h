@@ -55,6 +55,8 @@ struct mld_experiment_options {
     int keep; /* versions of a file that stay: 1 unless told (the newest only); MLD_KEEP_ALL */
     uint64_t max_file_bytes; /* a larger file is MLD_ETOOLARGE; MLD_MAX_FILE_BYTES unless told */
     bool read_only;          /* nothing is written, the folder may be read-only; the status stays */
+    bool mirrored; /* with read_only: what mld_mirror_refresh (sync.h) took from a server counts as
+                      part of the folder, which is made when missing */
 };
 #define MLD_EXPERIMENT_OPTIONS_VERSION 1
 #define MLD_EXPERIMENT_OPTIONS_INIT MLD_INIT(MLD_EXPERIMENT_OPTIONS_VERSION)

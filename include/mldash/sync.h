@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "mldash/error.h"
+#include "mldash/file.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -100,6 +100,48 @@ MLD_API void mld_sync_get_status(mld_sync *sync, struct mld_sync_status *out);
 /* Ends the thread, within two seconds whatever the network does; what was not sent stays in the
  * folder. NULL is fine. In a forked child only the memory goes. */
 MLD_API void mld_sync_stop(mld_sync *sync);
+
+/* --- reading what others sent
+ *
+ * A read-only handle that was opened with `mirrored` sees, besides its folder, what
+ * mld_mirror_refresh took from a server: files, parameters, metrics, tracks and logs of all other
+ * folders that are this experiment there. Lines are kept in the folder, in a cache that may be
+ * deleted (docs/run-folder.md); bytes of files that are not in the folder come from the server when
+ * mld_file_download or mld_file_read want them, and are checked against their SHA-256. */
+
+#define MLD_MIRROR_PATIENCE_MS 10000
+
+/* Zero or NULL means the default. Everything is copied. */
+struct mld_mirror_options {
+    unsigned version; /* MLD_MIRROR_OPTIONS_VERSION */
+    const char *url;  /* as of mld_sync_options, as the next two */
+    const char *token;
+    const char *namespace_name;
+    /* How long a call waits for a server that does not answer, or sends nothing, all tries
+     * together; MLD_MIRROR_PATIENCE_MS unless told. */
+    uint64_t patience_ms;
+};
+#define MLD_MIRROR_OPTIONS_VERSION 1
+#define MLD_MIRROR_OPTIONS_INIT MLD_INIT(MLD_MIRROR_OPTIONS_VERSION)
+
+/* Gives the handle a server. No request is made yet. Not while another thread uses the handle;
+ * lasts until it is closed. MLD_EINVALID: not opened with `mirrored`, or no URL is known;
+ * MLD_EAUTH: no token; MLD_ESTATE: it has one. */
+MLD_API enum mld_error mld_mirror_attach(mld_experiment *experiment,
+                                         const struct mld_mirror_options *options);
+
+/* Brings the mirror up to date: one request when nothing is new. `remote_id`: the experiment's id
+ * at the server (mld_sync_status); NULL: the one at this experiment's place, and when there is none
+ * there is nothing to see, which is MLD_ENOTFOUND only when the folder is not a run folder either.
+ * `patience_ms`: 0: that of attaching. `progress` (NULL: none) is called about once a second, and
+ * for each piece, with bytes received and expected; returning false is MLD_EINTERRUPTED.
+ * MLD_EUNAVAILABLE, MLD_EAUTH, MLD_EACCESS; MLD_ECHECKSUM: what arrives is not what the server has,
+ * twice; MLD_ESTATE: another `remote_id` than before: open a new handle. After an error what the
+ * handle shows may be older than what the server has. Blocks; one call at a time works, others
+ * wait. */
+MLD_API enum mld_error mld_mirror_refresh(mld_experiment *experiment, const char *remote_id,
+                                          uint64_t patience_ms, mld_progress *progress,
+                                          void *payload);
 
 #ifdef __cplusplus
 }

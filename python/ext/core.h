@@ -260,6 +260,8 @@ CORE_METHOD(data_series);
 CORE_METHOD(data_series_list);
 CORE_METHOD(data_verify);
 CORE_METHOD(data_gc);
+CORE_METHOD(mirror_attach);
+CORE_METHOD(mirror_refresh);
 /* find_server(url, token) of the module. */
 PyObject *sync_find_server(PyObject *module, PyObject *args);
 PyObject *series_info_dict(struct core_state *state, const struct mld_series_info *info);

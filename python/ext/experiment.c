@@ -11,8 +11,8 @@ struct open_args {
 
 static const char *const open_names[] = {
     "name", "project", "folder",   "prefix", "root",           "directory", "description",
-    "tags", "bindrs",  "metadata", "keep",   "max_file_bytes", "read_only"};
-#define OPEN_COUNT 13
+    "tags", "bindrs",  "metadata", "keep",   "max_file_bytes", "read_only", "mirrored"};
+#define OPEN_COUNT 14
 
 static void open_args_free(struct open_args *args)
 {
@@ -130,7 +130,8 @@ static PyObject *experiment_new(PyTypeObject *type, PyObject *args, PyObject *kw
         take_place(state, values, &open) == 0 && take_described(state, values, &open) == 0 &&
         args_keep(state, values[10], &open.options.keep) == 0 &&
         args_size(state, values[11], "max_file_bytes", &open.options.max_file_bytes) == 0 &&
-        args_flag(values[12], &open.options.read_only) == 0)
+        args_flag(values[12], &open.options.read_only) == 0 &&
+        args_flag(values[13], &open.options.mirrored) == 0)
         self = open_new(type, state, &open.options);
     open_args_free(&open);
     return self;
@@ -382,6 +383,8 @@ PyMethodDef experiment_methods[] = {
     CORE_ENTRY("series_list", data_series_list, "What metrics or tracks there are."),
     CORE_ENTRY("verify", data_verify, "Checks every record, line and stored byte."),
     CORE_ENTRY("gc", data_gc, "Frees bytes that nothing needs."),
+    CORE_ENTRY("attach", mirror_attach, "Gives a mirrored reader its server."),
+    CORE_ENTRY("refresh", mirror_refresh, "Takes what is new at the server."),
     {NULL, NULL, 0, NULL},
 };
 

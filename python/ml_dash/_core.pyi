@@ -46,6 +46,7 @@ class Experiment:
         keep: int | str | None = None,
         max_file_bytes: int | None = None,
         read_only: bool = False,
+        mirrored: bool = False,
     ) -> Experiment: ...
     @property
     def closed(self) -> bool: ...
@@ -55,6 +56,14 @@ class Experiment:
         """Ends the run: COMPLETED, FAILED or CANCELLED. error: why it FAILED, without NUL."""
     def close(self) -> None:
         """Gives the handle back; the status stays. Calls under way end first."""
+    def attach(
+        self, url: str | None = None, token: str | None = None, patience: float | None = None
+    ) -> None:
+        """Gives a reader that was opened with `mirrored` its server, which is waited for `patience`
+        seconds (10 unless told). No request yet."""
+    def refresh(self, remote_id: str | None = None, patience: float | None = None) -> None:
+        """Takes what is new at the server of other folders' lines. remote_id: of the experiment
+        there; unless told the one at this place. Raises RemoteUnavailable and the like."""
     def flush(self) -> None:
         """Returns once everything so far survives power loss."""
     def write_views(self) -> None:

@@ -15,12 +15,16 @@ class DamageWatch:
     """Looks after opening, and after the first read of each series, how much was skipped."""
 
     def __init__(self, core: RunFolder) -> None:
-        self._core = core
-        self._known = 0
+        self._known = [(core, 0)]
+
+    def add(self, core: RunFolder) -> None:
+        """Another handle of the folder: what it knows at its opening was told."""
+        self._known.append((core, core.info()["problems"]))
 
     def look(self, depth: int) -> None:
         """Warns about problems that are new; `depth` frames above this one is the user's line."""
-        info = self._core.info()
-        if info["problems"] > self._known:
-            self._known = info["problems"]
-            warnings.warn(info["warning"], DamagedWarning, depth + 1)
+        for place, (core, known) in enumerate(self._known):
+            info = core.info()
+            if info["problems"] > known:
+                self._known[place] = (core, info["problems"])
+                warnings.warn(info["warning"], DamagedWarning, depth + 1)

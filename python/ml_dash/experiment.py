@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from typing import Any, Callable, TypeVar
 
     from ._progress import ProgressOption
+    from ._reading import Reading
     from ._remote import Uplink
     from ._torch import BackgroundSave
     from .files import FileDict
 
+    Answer = TypeVar("Answer")
     Function = TypeVar("Function", bound=Callable[..., Any])
 
 # What a pickled copy does not have; see Experiment._forget.
@@ -38,6 +40,7 @@ _OF_PROCESS = (
     "_files",
     "_pid",
     "_uplink",
+    "_reading",
     "run",
 )
 _RUN_OPTIONS = ("user", "entry", "project_root", "job_name")
@@ -75,10 +78,12 @@ class Experiment:
     read_only: look at an experiment that exists; nothing is written, its status stays.
     remote (or dash_url): a server's URL, which gets all of it while the run goes on; True is
         $ML_DASH_API_URL, $ML_DASH_URL or that of `ml-dash login`. The root folder is then
-        $ML_DASH_SPOOL unless told. Reads are local.
+        $ML_DASH_SPOOL unless told. Reading sees what the server has and what is still local.
     api_key (or remote_token): who asks there; else $ML_DASH_TOKEN or that of `ml-dash login`.
     remote_timeout: seconds that the end of the run waits for the upload, 0: none; unless told 600,
         or 30 when it did not complete.
+    read_timeout: seconds that reading waits for a server that does not answer, before
+        RemoteUnavailable; unless told $ML_DASH_READ_TIMEOUT, or 10.
     user, entry, project_root, job_name: of the default prefix, see RUN.
 
     Nothing is made before the run starts: `with experiment.run:`, or `with experiment:`, which is
@@ -105,6 +110,7 @@ class Experiment:
         dash_root: str | os.PathLike[str] | None = None,
         remote_token: str | None = None,
         remote_timeout: float | None = None,
+        read_timeout: float | None = None,
         keep: int | str | None = None,
         max_file_size: int | None = None,
         progress: ProgressOption = None,
@@ -120,6 +126,7 @@ class Experiment:
         self.local_path = local_path if local_path is not None else dash_root
         self._place_remote(remote, dash_url, api_key if api_key is not None else remote_token)
         self._remote_timeout = remote_timeout
+        self._read_timeout = read_timeout
         for option in run_options:
             if option not in _RUN_OPTIONS:
                 raise TypeError(f"Experiment() got an unexpected keyword argument {option!r}")
@@ -146,6 +153,7 @@ class Experiment:
         self._id: str | None = None
         self._damage: DamageWatch | None = None
         self._uplink: Uplink | None = None
+        self._reading: Reading | None = None
         self._pid = os.getpid()
         self._saves: list[BackgroundSave] = []
         self._metrics: MetricsManager | None = None
@@ -214,17 +222,14 @@ class Experiment:
             self._opened.close()
             self._forget()
         server = None
-        if self._url is not None and not self._read_only:
-            from . import _remote
+        if self._url is not None:
+            from . import _reading, _remote
 
-            server = _remote.settle(self._url, self._token)  # before anything is made
-        prefix = None if self.prefix is None else self.prefix.strip("/")
-        placed = prefix is None
+            patience = _reading.patience_of(self._read_timeout)
+            if not self._read_only:
+                server = _remote.settle(self._url, self._token)  # before anything is made
         self._opened = RunFolder(
-            name=self.name if placed else None,
-            project=self.project if placed else None,
-            folder=(self.folder or "").strip("/") or None if placed else None,
-            prefix=prefix,
+            **self._place_options(),
             root=self.local_path,
             description=self.description,
             tags=self.tags,
@@ -233,10 +238,13 @@ class Experiment:
             keep=self._keep,
             max_file_bytes=self._max_file_size,
             read_only=self._read_only,
+            mirrored=self._read_only and self._url is not None,
         )
         self._pid = os.getpid()
         self._damage = DamageWatch(self._opened)
         self._damage.look(3)
+        if self._url is not None:
+            self._reading = _reading.Reading(self, self._opened, server, patience)
         if server is not None:
             try:
                 self._uplink = _remote.Uplink(self.directory, server)
@@ -247,6 +255,13 @@ class Experiment:
         if not self._read_only:
             _lifecycle.opened(self)
         return self
+
+    def _place_options(self) -> dict[str, Any]:
+        """Where it is, as the library takes it."""
+        if self.prefix is not None:
+            return {"prefix": self.prefix.strip("/")}
+        folder = (self.folder or "").strip("/") or None
+        return {"name": self.name, "project": self.project, "folder": folder}
 
     def _close(self, status: str, error: BaseException | str | None = None) -> None:
         core = self._opened
@@ -294,6 +309,25 @@ class Experiment:
                 f"{self!r} is not open: use `with experiment:` or experiment.run.start()"
             )
         return self._opened
+
+    def _fresh(self) -> RunFolder:
+        """What lists are read from: with a server, all that it has is there, or it raises."""
+        core = self._core
+        return core if self._reading is None else self._reading.fresh()
+
+    def _look_up(self, ask: Callable[[RunFolder], Answer]) -> Answer:
+        """What is asked for by name or id: the server is asked when it is not here."""
+        core = self._core
+        return ask(core) if self._reading is None else self._reading.look_up(ask)
+
+    def _fresh_or_own(self, has_own: Callable[[RunFolder], Any]) -> RunFolder:
+        """As _fresh; without an answer of the server what is known, if `has_own` of our folder."""
+        core = self._core
+        return core if self._reading is None else self._reading.fresh_or_own(has_own)
+
+    def _is_mirrored(self, file_id: str) -> bool:
+        """Whether a file that this folder does not have was read from the server."""
+        return self._reading is not None and self._reading.has_file(file_id)
 
     def flush(self, remote: bool = False, timeout: float | None = None) -> None:
         """Returns once everything so far survives power loss. Raises when an fsync failed.
@@ -368,7 +402,7 @@ class Experiment:
     def metrics(self) -> MetricsManager:
         """Metrics: experiment.metrics("loss").append(value=0.5, epoch=3)."""
         if self._metrics is None:
-            self._metrics = MetricsManager(self._core, self._damage)
+            self._metrics = MetricsManager(self._core, self._damage, self._reading)
         if self._uplink is not None:
             self._uplink.look(2)
         return self._metrics
@@ -377,7 +411,7 @@ class Experiment:
     def tracks(self) -> TracksManager:
         """Tracks: experiment.tracks("robot/pose").append(x=1.0, _ts=0.5)."""
         if self._tracks is None:
-            self._tracks = TracksManager(self._core, self._damage)
+            self._tracks = TracksManager(self._core, self._damage, self._reading)
         return self._tracks
 
     def log(

@@ -17,12 +17,19 @@ import stat
 
 from . import _progress
 from ._ids import generate_snowflake_id
-from .exceptions import ExistsError, InvalidInputError, InvalidNameError, NotFoundError
+from .exceptions import (
+    ExistsError,
+    ExperimentError,
+    InvalidInputError,
+    InvalidNameError,
+    NotFoundError,
+    SupersededError,
+)
 
 TYPE_CHECKING = False  # typing is slow to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import IO, Any, Union
+    from typing import IO, Any, Callable, Union
 
     from ._core import Experiment as RunFolder
     from ._core import Writer
@@ -186,10 +193,11 @@ class FileBuilder:
 
     def _resolve(self, path: PathLike | None = None, alias: str | None = None) -> FileDict:
         """The record of an existing file, by id or by path."""
-        if self._file_id is not None and path is None:
-            return self._core.get(self._file_id)
+        file_id = self._file_id
+        if file_id is not None and path is None:
+            return self._experiment._look_up(lambda core: core.get(file_id))
         prefix, name = self._path(path)
-        return self._core.find(prefix, name, alias)
+        return self._experiment._look_up(lambda core: core.find(prefix, name, alias))
 
     def _open_writer(
         self,
@@ -427,7 +435,7 @@ class FileBuilder:
         """
         file_id = source["id"] if isinstance(source, dict) else source
         prefix, name = _split("/", os.fspath(to))
-        record = self._core.duplicate(file_id, prefix, name)
+        record = self._change(file_id, lambda core: core.duplicate(file_id, prefix, name))
         changes = self._changes()
         return self._core.update_file(record["id"], **changes) if changes else record
 
@@ -462,7 +470,7 @@ class FileBuilder:
                 pattern = first
             else:
                 folder = _join(folder, first)
-        return self._core.list(
+        return self._experiment._fresh().list(
             prefix=None if folder == "/" else folder,
             glob=None if pattern is None else os.fspath(pattern).lstrip("/"),
             any_tags=(self._record["tags"] if tags is None else tags) or None,
@@ -494,11 +502,11 @@ class FileBuilder:
     def versions(self, path: PathLike | None = None) -> FileDicts:
         """All versions of one file that are kept, the oldest first."""
         if self._file_id is not None and path is None:
-            record = self._core.get(self._file_id)
+            record = self._resolve()
             prefix, name = record["path"], record["filename"]
         else:
             prefix, name = self._path(path)
-        found = self._core.list(prefix=prefix, filename=name, versions=True)
+        found = self._experiment._fresh().list(prefix=prefix, filename=name, versions=True)
         return [file for file in found if file["path"] == prefix]
 
     # --- reading --------------------------------------------------------------------------------
@@ -531,7 +539,8 @@ class FileBuilder:
             return self._download_all(pattern, to, overwrite, tree, progress)
         if hasattr(to, "write"):
             stream: Any = to
-            self._core.read(self._resolve(pattern, alias)["id"], stream.write)
+            file_id = self._resolve(pattern, alias)["id"]
+            self._experiment._look_up(lambda core: core.read(file_id, stream.write))
             return stream
         where: dict[str, Any]
         if self._file_id is not None and pattern is None:
@@ -543,12 +552,8 @@ class FileBuilder:
             there = _same_here(self._resolve(pattern, alias))
             if there is not None:
                 return there
-        return self._core.download(
-            destination=to,
-            refuse_existing=not overwrite,
-            progress=self._bar(label, progress),
-            **where,
-        )
+        where.update(destination=to, refuse_existing=not overwrite)
+        return self._experiment._look_up(_downloader(progress=self._bar(label, progress), **where))
 
     def _download_all(
         self, pattern: PathLike | None, to: Any, overwrite: bool, tree: bool, progress: Any
@@ -568,12 +573,9 @@ class FileBuilder:
             if to is None and overwrite and not tree and _same_here(file) is not None:
                 continue
             os.makedirs(os.path.dirname(place) or ".", exist_ok=True)
-            self._core.download(
-                id=file["id"],
-                destination=place,
-                refuse_existing=not overwrite,
-                progress=self._bar(file["filename"], progress),
-            )
+            bar = self._bar(file["filename"], progress)
+            options = {"id": file["id"], "destination": place, "refuse_existing": not overwrite}
+            self._experiment._look_up(_downloader(progress=bar, **options))
         return list(places)
 
     def _matches(self, pattern: PathLike | None) -> FileDicts:
@@ -585,7 +587,8 @@ class FileBuilder:
 
     def read_bytes(self, path: PathLike | None = None, *, alias: str | None = None) -> bytes:
         """A file's bytes, checked against its SHA-256."""
-        return self._core.read_bytes(self._resolve(path, alias)["id"])
+        file_id = self._resolve(path, alias)["id"]
+        return self._experiment._look_up(lambda core: core.read_bytes(file_id))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         """A file's text, checked against its SHA-256."""
@@ -599,16 +602,36 @@ class FileBuilder:
 
     def update(self) -> FileDict:
         """Changes the description, tags, bindrs or metadata that files(...) gave of a file."""
-        return self._core.update_file(self._resolve()["id"], **self._changes())
+        file_id = self._resolve()["id"]
+        changes = self._changes()
+        return self._change(file_id, lambda core: core.update_file(file_id, **changes))
+
+    def _change(self, file_id: str, change: Callable[[RunFolder], Any]) -> Any:
+        """What changes a file of this folder. Those of others are only read: an alias of ours, say,
+        would not keep them there."""
+        try:
+            return change(self._core)
+        except SupersededError:
+            raise
+        except NotFoundError:
+            if not self._experiment._is_mirrored(file_id):
+                raise
+        raise ExperimentError(
+            f"file {file_id} was saved in another folder of this experiment: change it there"
+        )
 
     def delete(self, pattern: PathLike | None = None) -> Any:
         """Marks a file as deleted and returns its file object; a pattern deletes all that match
         and returns a list. The bytes stay until gc(): see restore()."""
         if self._file_id is not None and pattern is None:
-            return self._core.delete(self._file_id)
+            return self._delete(self._file_id)
         if self._names_many(pattern):
-            return [self._core.delete(file["id"]) for file in self._matches(pattern)]
-        return self._core.delete(self._resolve(pattern)["id"])
+            return [self._delete(file["id"]) for file in self._matches(pattern)]
+        return self._delete(self._resolve(pattern)["id"])
+
+    def _delete(self, file_id: str) -> FileDict:
+        deleted: FileDict = self._change(file_id, lambda core: core.delete(file_id))
+        return deleted
 
     def restore(self, path: PathLike | None = None) -> FileDict:
         """Takes a deletion back: by id, or the last deleted file of this path.
@@ -616,13 +639,18 @@ class FileBuilder:
         Raises NotFoundError when gc() has freed the bytes.
         """
         if self._file_id is not None and path is None:
-            return self._core.restore(self._file_id)
+            return self._restore(self._file_id)
         prefix, name = self._path(path)
-        found = self._core.list(prefix=prefix, filename=name, versions=True, deleted=True)
+        lister = self._experiment._fresh()
+        found = lister.list(prefix=prefix, filename=name, versions=True, deleted=True)
         gone = [file for file in found if file["path"] == prefix and file["deletedAt"]]
         if not gone:
             raise NotFoundError(f"no deleted file {_join(prefix, name)!r}")
-        return self._core.restore(max(gone, key=lambda file: file["deletedAt"])["id"])
+        return self._restore(max(gone, key=lambda file: file["deletedAt"])["id"])
+
+    def _restore(self, file_id: str) -> FileDict:
+        restored: FileDict = self._change(file_id, lambda core: core.restore(file_id))
+        return restored
 
     def alias(self, alias: str, path: PathLike | None = None) -> FileDict:
         """Names this version, "best" for example; the name moves here from any other version.
@@ -630,13 +658,14 @@ class FileBuilder:
         A version with an alias stays, whatever `keep` says.
         """
         file_id = self._resolve(path)["id"]
-        self._core.set_alias(file_id, alias)
+        self._change(file_id, lambda core: core.set_alias(file_id, alias))
         return self._core.get(file_id)
 
     def remove_alias(self, alias: str, path: PathLike | None = None) -> None:
         """Takes a version's alias away."""
         record = self._resolve(path)
-        self._core.remove_alias(record["path"], record["filename"], alias)
+        place = (record["path"], record["filename"])
+        self._change(record["id"], lambda core: core.remove_alias(*place, alias))
 
 
 class FilesAccessor(FileBuilder):
@@ -662,7 +691,11 @@ class BindrsBuilder:
 
     def list(self) -> FileDicts:
         """Files whose bindrs have this name."""
-        return self._experiment._core.list(bindr=self._name)
+        return self._experiment._fresh().list(bindr=self._name)
+
+
+def _downloader(**options: Any) -> Callable[[RunFolder], str]:
+    return lambda core: core.download(**options)
 
 
 def _same_here(file: FileDict) -> str | None:

@@ -92,7 +92,8 @@ class LogBuilder:
         Each is {sequenceNumber, timestamp, level, message} and, where given, metadata.
         """
         checked = None if level is None else LogLevel.validate(level)
-        lines, _ = self._experiment._core.log_read(checked, start, limit)
+        core = self._experiment._fresh_or_own(lambda core: core.log_read(None, 0, 1)[0])
+        lines, _ = core.log_read(checked, start, limit)
         if self._experiment._damage is not None:
             self._experiment._damage.look(2)
         return lines

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._damage import DamageWatch
+    from ._reading import Reading
 
 _CHUNK_SIZE = 10_000  # what the published clients report; points are kept in lines here
 
@@ -51,7 +52,7 @@ class MetricBuilder(_core.Series):
         Returns {"data": [{"index", "data", "createdAt"}], "startIndex", "endIndex", "total",
         "hasMore"}; total is the number of points returned.
         """
-        points, _, more = self.read_points(start_index, limit)
+        points, _, more = self._source().read_points(start_index, limit)
         if not self._looked and self._manager._damage is not None:
             self._looked = True
             self._manager._damage.look(2)
@@ -71,8 +72,13 @@ class MetricBuilder(_core.Series):
         "fields" has {"last", "min", "max", "mean"} of each field; the latter three are of its
         finite numbers, None when there is none. Reads all points.
         """
-        info, fields = self.summary()
+        info, fields = self._source().summary()
         return {**_stats(info), "fields": fields}
+
+    def _source(self) -> _core.Series:
+        """What is read: this, or with a server the metric with all that others appended."""
+        reading = self._manager._reading
+        return self if reading is None else reading.series(self, _core.METRIC)
 
     def list_all(self) -> list[dict[str, Any]]:
         """A summary of every metric of the experiment."""
@@ -89,9 +95,15 @@ class MetricBuilder(_core.Series):
 class MetricsManager:
     """experiment.metrics: call it with a name, or log to several metrics at once."""
 
-    def __init__(self, core: _core.Experiment, damage: DamageWatch | None = None) -> None:
+    def __init__(
+        self,
+        core: _core.Experiment,
+        damage: DamageWatch | None = None,
+        reading: Reading | None = None,
+    ) -> None:
         self._core = core
         self._damage = damage
+        self._reading = reading
         self._metrics: dict[str | None, MetricBuilder] = {}
         self._buffer: BufferManager | None = None
 
@@ -159,7 +171,8 @@ class MetricsManager:
 
     def list_all(self) -> list[dict[str, Any]]:
         """[{metricId, name, description, tags, totalDataPoints, createdAt ...}] by name."""
-        return [_stats(info) for info in self._core.series_list(_core.METRIC)]
+        core = self._core if self._reading is None else self._reading.fresh()
+        return [_stats(info) for info in core.series_list(_core.METRIC)]
 
     @property
     def buffer(self) -> BufferManager:

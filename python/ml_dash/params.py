@@ -30,7 +30,7 @@ class ParametersBuilder:
 
     def get(self, flatten: bool = True) -> dict[str, Any]:
         """All parameters by their flat names, or, with flatten=False, as nested dicts."""
-        params = self._experiment._core.params_get()
+        params = self._experiment._fresh_or_own(lambda core: core.params_get()).params_get()
         return params if flatten else self.unflatten_dict(params)
 
     @staticmethod

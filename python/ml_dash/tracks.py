@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ._damage import DamageWatch
+    from ._reading import Reading
 
 _FPS = 30  # of the mocap format, whose frames carry their own time as well
 
@@ -46,7 +47,8 @@ class TrackBuilder(_core.Series):
         format: "json" is {"entries": [{"timestamp", ...}], "count"}; "jsonl" is bytes, one entry a
             line; "parquet" is bytes (needs pyarrow); "mocap" is a dict with channels and frames.
         """
-        entries, _, _ = self.slice_points(start_timestamp, end_timestamp)
+        source = self._source()
+        entries, _, _ = source.slice_points(start_timestamp, end_timestamp)
         if not self._looked and self._manager._damage is not None:
             self._looked = True
             self._manager._damage.look(2)
@@ -62,7 +64,7 @@ class TrackBuilder(_core.Series):
         if format == "parquet":
             return _parquet(entries)
         if format == "mocap":
-            return _mocap(self.info(), entries)
+            return _mocap(source.info(), entries)
         raise InvalidInputError(f"no format {format!r}; there are json, jsonl, parquet and mocap")
 
     def list_entries(self) -> list[dict[str, Any]]:
@@ -78,7 +80,12 @@ class TrackBuilder(_core.Series):
 
     def stats(self) -> dict[str, Any]:
         """Topic, fields, number of entries and times of this track."""
-        return _stats(self.info())
+        return _stats(self._source().info())
+
+    def _source(self) -> _core.Series:
+        """What is read: this, or with a server the track with all that others appended."""
+        reading = self._manager._reading
+        return self if reading is None else reading.series(self, _core.TRACK)
 
 
 class TrackSlice:
@@ -130,9 +137,15 @@ class TrackSlice:
 class TracksManager:
     """experiment.tracks: call it with a topic."""
 
-    def __init__(self, core: _core.Experiment, damage: DamageWatch | None = None) -> None:
+    def __init__(
+        self,
+        core: _core.Experiment,
+        damage: DamageWatch | None = None,
+        reading: Reading | None = None,
+    ) -> None:
         self._core = core
         self._damage = damage
+        self._reading = reading
         self._tracks: dict[str, TrackBuilder] = {}
 
     def __call__(
@@ -164,7 +177,8 @@ class TracksManager:
 
     def list_all(self) -> list[dict[str, Any]]:
         """[{topic, totalEntries, columns, firstTimestamp, lastTimestamp ...}] by topic."""
-        return [_stats(info) for info in self._core.series_list(_core.TRACK)]
+        core = self._core if self._reading is None else self._reading.fresh()
+        return [_stats(info) for info in core.series_list(_core.TRACK)]
 
 
 def _stats(info: dict[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,15 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/sha256_state.h"
 
 #define ID_EPOCH_MS INT64_C(1704067200000) /* 2024-01-01T00:00:00Z */
 #define ID_SLOTS 1024
@@ -55,4 +60,22 @@ uint64_t id_file(unsigned slot)
 int64_t id_file_ms(uint64_t id)
 {
     return (int64_t)(id >> (ID_SLOT_BITS + ID_SEQUENCE_BITS)) + ID_EPOCH_MS;
+}
+
+/* The same millisecond; a slot that no writer takes in practice; a sequence of its own. */
+void id_file_other(char out[ID_FILE_MAX + 1], const char *stream, const char *id, unsigned n)
+{
+    struct sha256_state h;
+    char hex[SHA256_HEX_LEN + 1];
+    char number = (char)n;
+    sha256_state_init(&h);
+    sha256_state_update(&h, stream, strlen(stream));
+    sha256_state_update(&h, id, strlen(id));
+    sha256_state_update(&h, &number, 1);
+    sha256_state_digest(&h, hex);
+    hex[8] = '\0';
+    uint64_t own = strtoull(id, NULL, 10);
+    uint64_t random = strtoull(hex, NULL, 16);
+    snprintf(out, ID_FILE_MAX + 1, "%" PRIu64,
+             own >> 22 << 22 | (uint64_t)(ID_SLOTS - 1) << 12 | (random & 0xfff));
 }

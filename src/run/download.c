@@ -15,6 +15,7 @@
 #include "base/name.h"
 #include "mldash/file.h"
 #include "run/copy.h"
+#include "run/fetch.h"
 #include "run/file_find.h"
 #include "run/stored.h"
 
@@ -24,10 +25,13 @@
 
 /* A stored file, open, with what its record says. */
 struct source {
-    int fd;
+    int fd; /* -1 with `remote`: its bytes are not in the folder */
+    const struct run_source *remote;
     char *id;
     char *filename;
-    char *path; /* relative to the run folder */
+    char *path;                     /* relative to the run folder */
+    char *recorded_id;              /* NULL: `id` */
+    char stream[ID_RANDOM_LEN + 1]; /* of its record, when its id is contested; else "" */
     char checksum[SHA256_HEX_LEN + 1];
     uint64_t size;
 };
@@ -39,6 +43,7 @@ static void source_close(struct source *s)
     free(s->id);
     free(s->filename);
     free(s->path);
+    free(s->recorded_id);
     *s = (struct source){.fd = -1};
 }
 
@@ -52,6 +57,10 @@ static enum mld_error note_entry(struct source *s, const struct file_entry *f)
     s->filename = strdup(f->filename);
     s->size = f->size_bytes;
     snprintf(s->checksum, sizeof s->checksum, "%s", f->checksum == NULL ? "" : f->checksum);
+    if (f->contested && f->mirrored) /* its shard is called after its stream */
+        snprintf(s->stream, sizeof s->stream, "%.*s", ID_RANDOM_LEN, f->shard);
+    if (f->recorded_id != NULL && (s->recorded_id = strdup(f->recorded_id)) == NULL)
+        return error_set(MLD_ENOMEM, "out of memory for reading file %s", f->id);
     if (s->path == NULL || s->id == NULL || s->filename == NULL)
         return error_set(MLD_ENOMEM, "out of memory for reading file %s", f->id);
     return MLD_OK;
@@ -91,8 +100,12 @@ static enum mld_error source_open(struct source *s, mld_experiment *e,
         if (error != MLD_OK)
             return error;
         error = fs_open(&s->fd, dir_fd, s->path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-        if (error != MLD_ENOTFOUND)
+        if (error != MLD_ENOTFOUND || (e->source.fetch != NULL && attempt > 0))
             break;
+    }
+    if (error == MLD_ENOTFOUND && e->source.fetch != NULL) {
+        s->remote = &e->source;
+        return MLD_OK;
     }
     if (error == MLD_ENOTFOUND)
         return error_set(MLD_EDAMAGED, "the bytes of file %s are missing: %s is not there", s->id,
@@ -108,9 +121,10 @@ static enum mld_error check_sum(const struct source *s, const char *got)
     if (strcmp(got, s->checksum) == 0)
         return MLD_OK;
     return error_set(MLD_ECHECKSUM,
-                     "the stored bytes of %s (id %s) have changed: SHA-256 is %.16s..., recorded "
+                     "the %s bytes of %s (id %s) have changed: SHA-256 is %.16s..., recorded "
                      "%.16s...",
-                     s->filename, s->id, got, s->checksum);
+                     s->remote == NULL ? "stored" : "received", s->filename, s->id, got,
+                     s->checksum);
 }
 
 /* The next older version whose bytes are there, of the right size; NULL: none. Needs the lock. */
@@ -226,11 +240,31 @@ static enum mld_error destination_check(const struct destination *d)
                      d->dir, d->name);
 }
 
+static enum mld_error fetch_wanted(char out_hex[SHA256_HEX_LEN + 1], const struct source *s,
+                                   const struct fetch_target *target)
+{
+    const struct run_wanted wanted = {.id = s->recorded_id == NULL ? s->id : s->recorded_id,
+                                      .checksum = s->checksum,
+                                      .size = s->size,
+                                      .stream = s->stream[0] == '\0' ? NULL : s->stream};
+    return fetch_bytes(out_hex, s->remote, &wanted, target);
+}
+
+static enum mld_error fetch_checked(struct source *s, int fd, const struct destination *d,
+                                    const struct mld_download_options *o)
+{
+    char got[SHA256_HEX_LEN + 1];
+    const struct fetch_target target = {
+        .fd = fd, .name = d->name, .progress = o->progress, .payload = o->payload};
+    enum mld_error error = fetch_wanted(got, s, &target);
+    return error == MLD_OK ? check_sum(s, got) : error;
+}
+
 /* Copies into the temporary file and checks; the caller puts it into place. */
 static enum mld_error copy_checked(struct source *s, struct destination *d,
                                    const struct mld_download_options *o)
 {
-    struct copy_result result;
+    struct copy_result result = {0};
     int fd;
     enum mld_error error =
         fs_open(&fd, d->dir_fd, d->temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0666);
@@ -240,11 +274,14 @@ static enum mld_error copy_checked(struct source *s, struct destination *d,
                                    .max_bytes = UINT64_MAX,
                                    .progress = o->progress,
                                    .payload = o->payload};
-    error = copy_file(&result, s->fd, fd, s->path, d->name, &options);
+    if (s->remote != NULL)
+        error = fetch_checked(s, fd, d, o);
+    else
+        error = copy_file(&result, s->fd, fd, s->path, d->name, &options);
     enum mld_error closed = fs_close(&fd, d->name);
     if (error == MLD_OK)
         error = closed;
-    return error == MLD_OK ? check_sum(s, result.checksum) : error;
+    return error == MLD_OK && s->remote == NULL ? check_sum(s, result.checksum) : error;
 }
 
 static char *joined(const char *dir, const char *name)
@@ -340,6 +377,15 @@ static enum mld_error stream_out(const struct source *s, mld_sink *sink, void *p
     return error;
 }
 
+static enum mld_error fetch_out(const struct source *s, mld_sink *sink, void *payload)
+{
+    char got[SHA256_HEX_LEN + 1];
+    const struct fetch_target target = {
+        .fd = -1, .name = s->filename, .sink = sink, .sink_payload = payload};
+    enum mld_error error = fetch_wanted(got, s, &target);
+    return error == MLD_OK ? check_sum(s, got) : error;
+}
+
 enum mld_error mld_file_read(mld_experiment *e, const char *id, mld_sink *sink, void *payload)
 {
     struct source s = {.fd = -1};
@@ -349,7 +395,7 @@ enum mld_error mld_file_read(mld_experiment *e, const char *id, mld_sink *sink, 
     o.id = id;
     enum mld_error error = source_open(&s, e, &o);
     if (error == MLD_OK)
-        error = stream_out(&s, sink, payload);
+        error = s.remote != NULL ? fetch_out(&s, sink, payload) : stream_out(&s, sink, payload);
     source_close(&s);
     return error;
 }

@@ -98,6 +98,8 @@ static enum mld_error check_options(const struct mld_experiment_options *o)
     if (o->keep < MLD_KEEP_ALL)
         return error_set(MLD_EINVALID, "keep is %d; it is a number of versions or MLD_KEEP_ALL",
                          o->keep);
+    if (o->mirrored && !o->read_only)
+        return error_set(MLD_EINVALID, "a mirrored experiment is for reading only");
     enum mld_error error = options_check_tags("tag", o->tags, o->n_tags);
     if (error == MLD_OK)
         error = options_check_tags("bindr", o->bindrs, o->n_bindrs);
@@ -202,10 +204,27 @@ static enum mld_error handle_new(mld_experiment **out, struct run *run,
     e->generation = run_fork_generation();
     e->opened_by = getpid();
     e->read_only = o->read_only;
+    e->mirrored = o->mirrored;
     e->keep = o->keep == MLD_KEEP_DEFAULT ? 1 : o->keep;
     e->max_file_bytes = o->max_file_bytes == 0 ? MLD_MAX_FILE_BYTES : o->max_file_bytes;
     *out = e;
     return MLD_OK;
+}
+
+/* A mirror's reader may know the place from its options alone, until records tell it. */
+static enum mld_error note_place(struct run *run, const struct place *p)
+{
+    struct experiment_entry *x = &run->state.experiment;
+    struct arena *a = &run->state.arena;
+    if (!run->mirrored || x->name != NULL || p->name == NULL)
+        return MLD_OK;
+    x->name = arena_strdup(a, p->name);
+    x->project = arena_strdup(a, p->project);
+    x->folder = p->folder.len == 0 ? NULL : arena_strdup(a, buf_text(&p->folder));
+    x->prefix = p->prefix.len == 0 ? NULL : arena_strdup(a, buf_text(&p->prefix));
+    return x->name == NULL || x->project == NULL
+               ? error_set(MLD_ENOMEM, "out of memory for opening %s", run->dir)
+               : MLD_OK;
 }
 
 enum mld_error mld_experiment_open(mld_experiment **out, const struct mld_experiment_options *o)
@@ -217,13 +236,15 @@ enum mld_error mld_experiment_open(mld_experiment **out, const struct mld_experi
     if (error != MLD_OK)
         return error;
     error = place_of(&place, o);
-    if (error == MLD_OK && (o->read_only || o->directory != NULL))
+    if (error == MLD_OK && !o->mirrored && (o->read_only || o->directory != NULL))
         error = check_exists(buf_text(&place.path));
     if (error == MLD_OK)
         error = run_acquire(&run, buf_text(&place.path),
-                            o->read_only ? RUN_FOR_READING : RUN_FOR_WRITING);
-    if (error == MLD_OK && !o->read_only)
-        error = start(run, o, &place);
+                            o->mirrored    ? RUN_FOR_MIRRORED
+                            : o->read_only ? RUN_FOR_READING
+                                           : RUN_FOR_WRITING);
+    if (error == MLD_OK)
+        error = o->read_only ? note_place(run, &place) : start(run, o, &place);
     if (error == MLD_OK)
         error = handle_new(out, run, o);
     place_free(&place);
@@ -338,6 +359,8 @@ void mld_experiment_close(mld_experiment *e)
         }
         run_release(e->run);
     }
+    if (e->source.free != NULL)
+        e->source.free(e->source.payload);
     free(e->dir);
     free(e);
 }

@@ -13,8 +13,10 @@ static enum mld_error reopen_in_child(mld_experiment *e)
     pthread_mutex_lock(&lock);
     if (__atomic_load_n(&e->generation, __ATOMIC_ACQUIRE) != run_fork_generation()) {
         struct run *run;
-        error =
-            run_acquire(&run, e->dir, e->read_only || e->ended ? RUN_FOR_READING : RUN_FOR_WRITING);
+        enum run_purpose purpose = e->mirrored                ? RUN_FOR_MIRRORED
+                                   : e->read_only || e->ended ? RUN_FOR_READING
+                                                              : RUN_FOR_WRITING;
+        error = run_acquire(&run, e->dir, purpose);
         if (error == MLD_OK) {
             e->run = run;
             __atomic_store_n(&e->generation, run_fork_generation(), __ATOMIC_RELEASE);

@@ -33,7 +33,13 @@ static bool is_lost(struct run *run, const struct run_status *status)
     time_t newest = 0;
     for (const struct shard_cursor *c = run->cursors; c != NULL; c = c->next) {
         struct stat st;
-        char path[SHARD_NAME_MAX + 16];
+        char path[SHARD_NAME_MAX + RUN_MIRROR_MAX + 16];
+        if (c->origin.mirror != NULL) { /* when it was last heard of */
+            snprintf(path, sizeof path, "%s/%s", c->origin.mirror, c->name);
+            if (fs_stat(run->dir_fd, path, &st) == MLD_OK && st.st_mtime > newest)
+                newest = st.st_mtime;
+            continue;
+        }
         if (slot_life_of(run->dir_fd, c->origin.slot, false) == SLOT_ALIVE)
             return false;
         snprintf(path, sizeof path, ".mldash/%s", c->name);

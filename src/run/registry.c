@@ -89,7 +89,7 @@ enum mld_error run_acquire(struct run **out, const char *dir, enum run_purpose p
     enum mld_error error = fs_open_root(&fd, dir, purpose != RUN_FOR_READING);
     if (error != MLD_OK)
         return error;
-    if (purpose == RUN_FOR_READING)
+    if (run_purpose_reads(purpose))
         return run_open(out, dir, fd, purpose);
     pthread_mutex_lock(&registry.lock);
     error = acquire_writer(out, dir, fd, purpose);

@@ -40,7 +40,7 @@ bool run_slot_is_gone(struct run *run, unsigned slot)
     if (run->slot.number == (int)slot)
         return false;
     for (struct shard_cursor *c = run->cursors; c != NULL; c = c->next)
-        if (c->origin.slot == slot && c->ended)
+        if (c->origin.mirror == NULL && c->origin.slot == slot && c->ended)
             ended = true;
     enum slot_life life = slot_life_of(run->dir_fd, slot, ended);
     return life == SLOT_FREE || life == SLOT_GONE;
@@ -275,7 +275,8 @@ static enum mld_error run_new(struct run **out, const char *dir, enum run_purpos
         return error_set(MLD_ENOMEM, "out of memory for opening %s", dir);
     run->dir_fd = -1;
     run->slot = (struct slot){.number = -1, .lock_fd = -1};
-    run->read_only = purpose == RUN_FOR_READING;
+    run->read_only = run_purpose_reads(purpose);
+    run->mirrored = purpose == RUN_FOR_MIRRORED;
     run->tidies = purpose == RUN_FOR_GC;
     run->handles = 1;
     state_init(&run->state);

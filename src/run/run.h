@@ -12,16 +12,20 @@
 
 #include "base/buf.h"
 #include "base/json.h"
-#include "mldash/experiment.h"
+#include "mldash/file.h"
 #include "run/keeper.h"
 #include "run/slot.h"
 #include "run/state.h"
 #include "run/stream.h"
 
+#define RUN_MIRROR_ROOT ".mldash/remote"
+#define RUN_MIRROR_MAX 64
+#define RUN_MIRROR_RECORDS ".records.jsonl" /* behind a stream's id */
+
 /* How far one records shard has been read. */
 struct shard_cursor {
     struct record_origin origin;
-    char name[SHARD_NAME_MAX];
+    char name[SHARD_NAME_MAX];      /* of the mirror's: stream id and RUN_MIRROR_RECORDS */
     char stream[ID_RANDOM_LEN + 1]; /* its id; "" until its first line was read */
     off_t offset;                   /* of the first byte not read yet */
     bool mine;     /* this writer's own: never read, its records are applied when written */
@@ -38,7 +42,8 @@ struct run {
     int dir_fd;
     char *dir; /* absolute */
     bool read_only;
-    bool tidies; /* opened for gc alone: says so in its `stream` record */
+    bool tidies;   /* opened for gc alone: says so in its `stream` record */
+    bool mirrored; /* a reader that counts the mirror in */
     bool
         network; /* a file system shared by machines: other writers' and old versions wait for gc */
     char experiment_id[ID_RANDOM_LEN + 1]; /* "" when there is no format.json */
@@ -56,9 +61,25 @@ struct run {
     struct stream *records; /* NULL when read_only */
     struct stream *logs;    /* NULL until the first line */
     struct open_series *series;
-    struct keeper *keeper; /* NULL when read_only */
-    struct json_doc doc;   /* scratch for parsing */
-    struct buf line;       /* scratch for one record or line; cleared by its user */
+    struct keeper *keeper;       /* NULL when read_only */
+    struct json_doc doc;         /* scratch for parsing */
+    struct buf line;             /* scratch for one record or line; cleared by its user */
+    char mirror[RUN_MIRROR_MAX]; /* ".mldash/remote/{experiment}"; "": nothing is mirrored yet */
+};
+
+/* Where the bytes of files come from that are not in the folder. */
+struct run_wanted {
+    const char *id; /* of its record */
+    const char *checksum;
+    uint64_t size;
+    const char *stream; /* of its record, when another file has this id, too; else NULL */
+};
+struct run_source {
+    /* All bytes of a file, in order; ends when `sink` returns false. NULL: there is none. */
+    enum mld_error (*fetch)(void *payload, const struct run_wanted *wanted, mld_sink *sink,
+                            void *sink_payload);
+    void (*free)(void *payload);
+    void *payload;
 };
 
 struct mld_experiment {
@@ -69,7 +90,9 @@ struct mld_experiment {
     int keep;            /* normalised: >= 1 or MLD_KEEP_ALL */
     uint64_t max_file_bytes;
     bool read_only;
+    bool mirrored;
     char *dir; /* absolute: to open it again in a child */
+    struct run_source source;
 };
 
 enum run_need { RUN_READ, RUN_WRITE };
@@ -104,7 +127,11 @@ struct run_status run_status(struct run *run, bool without_us);
 
 /* Opening and closing, for experiment.c. `dir`: absolute or relative path of the run folder, made
  * when missing, for writing. */
-enum run_purpose { RUN_FOR_READING, RUN_FOR_WRITING, RUN_FOR_GC };
+enum run_purpose { RUN_FOR_READING, RUN_FOR_MIRRORED, RUN_FOR_WRITING, RUN_FOR_GC };
+static inline bool run_purpose_reads(enum run_purpose purpose)
+{
+    return purpose == RUN_FOR_READING || purpose == RUN_FOR_MIRRORED;
+}
 enum mld_error run_acquire(struct run **out, const char *dir, enum run_purpose purpose);
 /* Drops one handle; the last one flushes, gives the slot back (`clean`) and frees. */
 void run_release(struct run *run);

@@ -160,6 +160,8 @@ static enum mld_error index_shard(struct series_reader *reader, struct run *run,
     struct indexing in = {.reader = reader, .shard = shard, .number = number};
     int64_t before = shard->index.count;
 
+    shard->index.file = shard->entry->file; /* a mirror's longer copy may take its place */
+
     buf_init(&in.name, LINES_MAX_BYTES);
     enum mld_error error = shard_index_update(&shard->index, run, check_line, &in, out_replaced);
     buf_free(&in.name);

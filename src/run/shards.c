@@ -1,6 +1,7 @@
 /* Reading records shards, from where the last look ended. */
 #include "run/shards.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 
 #define READ_BYTES (4u << 20)
 #define RECORDS_DIR ".mldash"
+#define PATH_MAX_BYTES (SHARD_NAME_MAX + RUN_MIRROR_MAX + 1)
 
 static struct shard_cursor *find_cursor(const struct run *run, const char *name)
 {
@@ -41,11 +43,17 @@ enum mld_error shards_cursor(struct run *run, struct shard_cursor **out, const c
     return MLD_OK;
 }
 
+static void path_of(char out[PATH_MAX_BYTES], const struct shard_cursor *c)
+{
+    const char *dir = c->origin.mirror == NULL ? RECORDS_DIR : c->origin.mirror;
+    snprintf(out, PATH_MAX_BYTES, "%s/%s", dir, c->name);
+}
+
 static enum mld_error garbled(struct run *run, struct shard_cursor *c, off_t offset,
                               const char *why)
 {
-    char path[SHARD_NAME_MAX + sizeof RECORDS_DIR + 1];
-    snprintf(path, sizeof path, RECORDS_DIR "/%s", c->name);
+    char path[PATH_MAX_BYTES];
+    path_of(path, c);
     return state_problem(&run->state, MLD_PROBLEM_GARBLED, path, (uint64_t)offset, why);
 }
 
@@ -74,7 +82,8 @@ static void note_stream(struct run *run, struct shard_cursor *c)
     const struct json_node *root = json_root(&run->doc);
     const struct json_node *type = json_get(&run->doc, root, "type");
     c->ended = !c->replaced && json_equals(&run->doc, type, "end");
-    if (json_equals(&run->doc, type, "stream") && json_get(&run->doc, root, "replaces") != NULL)
+    if (c->origin.mirror == NULL && json_equals(&run->doc, type, "stream") &&
+        json_get(&run->doc, root, "replaces") != NULL)
         note_replaced(run, c->origin.slot);
     if (c->stream[0] != '\0' || !json_equals(&run->doc, type, "stream"))
         return;
@@ -138,6 +147,7 @@ static enum mld_error read_shard(struct run *run, struct shard_cursor *c, int fd
         if (error != MLD_OK || len < capacity)
             break;
         if (c->offset == before) { /* a line longer than the buffer */
+            assert(capacity > 0);
             char *larger = capacity < RECORD_MAX_BYTES ? realloc(data, 2 * capacity) : NULL;
             if (larger == NULL)
                 break;
@@ -149,21 +159,12 @@ static enum mld_error read_shard(struct run *run, struct shard_cursor *c, int fd
     return error;
 }
 
-static enum mld_error refresh_one(const char *name, unsigned char type, void *payload)
+static enum mld_error refresh_cursor(struct run *run, struct shard_cursor *c)
 {
-    struct run *run = payload;
-    struct shard_cursor *c;
-    unsigned slot;
-    unsigned part;
+    char path[PATH_MAX_BYTES];
     int fd;
-    char path[SHARD_NAME_MAX + sizeof RECORDS_DIR + 1];
-    if ((type != DT_REG && type != DT_UNKNOWN) || !shard_parse(name, "records", &slot, &part))
-        return MLD_OK;
-    enum mld_error error = shards_cursor(run, &c, name, slot);
-    if (error != MLD_OK || c->mine)
-        return error;
-    snprintf(path, sizeof path, RECORDS_DIR "/%s", name);
-    error = fs_open(&fd, run->dir_fd, path, O_RDONLY, 0);
+    path_of(path, c);
+    enum mld_error error = fs_open(&fd, run->dir_fd, path, O_RDONLY, 0);
     if (error == MLD_ENOTFOUND) /* gc replaced it meanwhile */
         return MLD_OK;
     if (error != MLD_OK)
@@ -173,9 +174,38 @@ static enum mld_error refresh_one(const char *name, unsigned char type, void *pa
     return error;
 }
 
+static enum mld_error refresh_one(const char *name, unsigned char type, void *payload)
+{
+    struct run *run = payload;
+    struct shard_cursor *c;
+    unsigned slot;
+    unsigned part;
+    if ((type != DT_REG && type != DT_UNKNOWN) || !shard_parse(name, "records", &slot, &part))
+        return MLD_OK;
+    enum mld_error error = shards_cursor(run, &c, name, slot);
+    return error != MLD_OK || c->mine ? error : refresh_cursor(run, c);
+}
+
+static enum mld_error refresh_mirrored(const char *name, unsigned char type, void *payload)
+{
+    struct run *run = payload;
+    struct shard_cursor *c;
+    if ((type != DT_REG && type != DT_UNKNOWN) || strlen(name) < ID_RANDOM_LEN ||
+        strcmp(name + ID_RANDOM_LEN, RUN_MIRROR_RECORDS) != 0)
+        return MLD_OK;
+    enum mld_error error = shards_cursor(run, &c, name, 0);
+    if (error != MLD_OK)
+        return error;
+    c->origin.mirror = run->mirror;
+    return refresh_cursor(run, c);
+}
+
 enum mld_error run_refresh(struct run *run)
 {
-    return fs_list_dir(run->dir_fd, RECORDS_DIR, refresh_one, run);
+    enum mld_error error = fs_list_dir(run->dir_fd, RECORDS_DIR, refresh_one, run);
+    if (error == MLD_OK && run->mirrored && run->mirror[0] != '\0')
+        error = fs_list_dir(run->dir_fd, run->mirror, refresh_mirrored, run);
+    return error;
 }
 
 void shards_free(struct run *run)

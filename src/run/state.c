@@ -22,6 +22,7 @@ void state_free(struct state *s)
     map_free(&s->shards);
     map_free(&s->interned);
     map_free(&s->lost_lines);
+    map_free(&s->renamed);
     free(s->all_files);
     free(s->all_params);
     arena_free(&s->arena);
@@ -252,7 +253,10 @@ struct shard_entry *state_shard_slot(struct state *s, struct shard_entry **list,
 enum mld_error state_add_shard(struct state *s, struct shard_entry **list, const char *file,
                                unsigned slot)
 {
-    struct shard_entry *shard = state_shard_slot(s, list, file, 0);
+    /* By the map: of one that is read in the mirror, the list has another file. */
+    struct shard_entry *shard = map_get(&s->shards, file, strlen(file));
+    if (shard == NULL)
+        shard = state_shard_slot(s, list, file, 0);
     if (shard == NULL)
         return state_no_memory();
     if (shard->stream == NULL)
@@ -342,7 +346,8 @@ static const struct status_entry *last_to_open(const struct state *s)
 static bool any_alive(const struct state *s, state_is_alive *is_alive, void *payload)
 {
     for (const struct status_entry *e = s->statuses; e != NULL; e = e->next)
-        if (!e->ended && !(e->tidies && e->status == MLD_UNKNOWN) && is_alive(e->slot, payload))
+        if (!e->ended && !(e->tidies && e->status == MLD_UNKNOWN) &&
+            (e->mirrored != NULL || is_alive(e->slot, payload)))
             return true;
     return false;
 }

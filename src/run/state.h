@@ -50,8 +50,11 @@ struct file_entry {
     bool removed; /* bytes were collected */
     bool gone;    /* replaced or removed by another tool */
     bool damaged;
-    bool mine;         /* saved by this writer */
-    bool foreign;      /* saved by another tool: its id does not tell a slot */
+    bool mine;      /* saved by this writer */
+    bool foreign;   /* saved by another tool: its id does not tell a slot */
+    bool mirrored;  /* another folder's */
+    bool contested; /* another file has the id of its record, too; at the server either may */
+    const char *recorded_id; /* contested: the id of its record, when it is not `id` */
     const char *shard; /* records shard of the file record, e.g. "records.7.jsonl"; NULL: only a
                           view tells of it, and the folder is open for reading */
     struct name_entry *name;
@@ -105,6 +108,7 @@ struct series_entry {
 struct status_entry { /* one per writer */
     const char *writer;
     unsigned slot;
+    const char *mirrored; /* the mirror's shard that it wrote: another folder's; NULL: ours */
     enum mld_status status;
     const char *started_at;
     const char *ended_at;
@@ -160,6 +164,7 @@ struct state {
     struct map series_by_dir; /* "metrics/loss" -> the first struct series_entry there */
     struct map shards;        /* file -> struct shard_entry */
     struct map interned;
+    struct map renamed; /* shard "/" id, as its records say -> the file's id here */
     struct file_entry *
         *all_files; /* with stamp != 0, in order of stamp once state_sort_files was called */
     size_t n_files, files_capacity;
@@ -185,6 +190,7 @@ struct record_origin {
     const char *shard;  /* file name of the records shard, interned by the state */
     const char *writer; /* set by the last `stream` record of the shard; NULL before */
     bool mine;          /* written by this writer itself */
+    const char *mirror; /* folder of the mirror it lies in: another run folder's; NULL: our own */
 };
 
 void state_init(struct state *s);

@@ -1,9 +1,14 @@
 /* One function per record type. All members are read and checked first, then applied, so that a
  * damaged record changes nothing. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/id.h"
+#include "base/name.h"
 #include "run/state_internal.h"
+
+#define SLOT_MASK 1023u /* as many bits as a stamp has for it */
 
 /* One record on its way into the state. `error` sticks, so that members need no check one by one.
  */
@@ -138,6 +143,8 @@ static struct file_entry *file_slot(struct applying *a, const char *key)
     const char *id = needed(a, key);
     if (a->error != MLD_OK)
         return NULL;
+    if (a->origin->mirror != NULL)
+        id = state_renamed(a->s, a->origin->shard, id);
     struct file_entry *f = state_file_slot(a->s, id, strlen(id));
     if (f == NULL)
         a->error = state_no_memory();
@@ -165,10 +172,13 @@ static void apply_stream(struct applying *a)
     if (a->error != MLD_OK)
         return;
     a->origin->writer = writer;
+    const char *mirrored = a->origin->mirror == NULL ? NULL : a->origin->shard;
+    if (mirrored != NULL)
+        a->origin->slot = (unsigned)integer(a, "slot", 0) & SLOT_MASK;
     for (struct status_entry *e = a->s->statuses; e != NULL; e = e->next) {
         if (strcmp(e->writer, writer) == 0)
             return; /* a further part of the same writer */
-        if (e->slot == a->origin->slot)
+        if (e->mirrored == mirrored && e->slot == a->origin->slot)
             e->ended = true; /* its slot was taken, so it is gone */
     }
     struct status_entry *entry = arena_alloc(&a->s->arena, sizeof *entry);
@@ -178,6 +188,7 @@ static void apply_stream(struct applying *a)
     }
     entry->writer = writer;
     entry->slot = a->origin->slot;
+    entry->mirrored = mirrored;
     entry->boot = boot;
     entry->tidies = is_true(member(a, "tidies"));
     entry->host = host;
@@ -289,6 +300,44 @@ static void apply_params(struct applying *a)
     buf_free(&name);
 }
 
+/* Names that come over the network are checked as those of a save are. */
+static bool is_nameable(const struct file_entry *f)
+{
+    struct buf path;
+    buf_init(&path, NAME_MAX_PATH_BYTES + 1);
+    bool good = name_canonical_prefix(f->path, &path) == MLD_OK &&
+                strcmp(buf_text(&path), f->path) == 0 && name_check_file(f->filename) == MLD_OK;
+    buf_free(&path);
+    return good;
+}
+
+/* Of another machine, and not the same file: ids are unique within one folder only. */
+static bool is_another(const struct applying *a, const struct file_entry *known,
+                       const struct file_entry *f)
+{
+    if (a->origin->mirror == NULL && !known->mirrored)
+        return false;
+    return strcmp(known->path, f->path) != 0 || strcmp(known->filename, f->filename) != 0 ||
+           strcmp(known->checksum == NULL ? "" : known->checksum,
+                  f->checksum == NULL ? "" : f->checksum) != 0;
+}
+
+/* The entry that a record is of; NULL with a->error when it cannot be applied. */
+static struct file_entry *entry_for(struct applying *a, const struct file_entry *new)
+{
+    struct file_entry *f = file_slot(a, "id");
+    if (new->path == NULL)
+        fail(a, MLD_EDAMAGED, "path", "is missing");
+    if (a->error == MLD_OK && a->origin->mirror != NULL && !is_nameable(new))
+        fail(a, MLD_EDAMAGED, "filename", "or path is none that a file can have");
+    if (a->error != MLD_OK || f->stamp == 0 || !is_another(a, f, new))
+        return a->error == MLD_OK ? f : NULL;
+    f = state_contest(a->s, f, a->origin->shard, a->origin->mirror != NULL);
+    if (f == NULL)
+        a->error = state_no_memory();
+    return f;
+}
+
 static void apply_file(struct applying *a)
 {
     struct file_entry new = {
@@ -306,10 +355,8 @@ static void apply_file(struct applying *a)
         .keep = (int)integer(a, "keep", 0),
         .foreign = is_true(member(a, "foreign")),
     };
-    struct file_entry *f = file_slot(a, "id");
-    if (new.path == NULL)
-        fail(a, MLD_EDAMAGED, "path", "is missing");
-    if (a->error != MLD_OK || f->stamp != 0)
+    struct file_entry *f = entry_for(a, &new);
+    if (f == NULL || f->stamp != 0)
         return; /* a second record of one id: the first stands (gc's copies say the same) */
     if (f->description_stamp == 0)
         f->description = new.description;
@@ -330,6 +377,7 @@ static void apply_file(struct applying *a)
     f->shard = a->origin->shard;
     f->mine = a->origin->mine && !new.foreign;
     f->foreign = new.foreign;
+    f->mirrored = a->origin->mirror != NULL;
     f->stamp = a->stamp;
     f->path = new.path;
     f->filename = new.filename;
@@ -419,14 +467,30 @@ static void apply_alias(struct applying *a)
         entry->next = name->aliases;
         name->aliases = entry;
     }
+    if (id != NULL && a->origin->mirror != NULL)
+        id = state_renamed(a->s, a->origin->shard, id);
     if (later(a, &entry->stamp))
         entry->id = id;
 }
 
+/* Where the lines of another folder's shard are in the mirror, once they were fetched. */
+static void mirrored_file(struct applying *a, const char *stream, char *out, size_t size)
+{
+    if (strlen(stream) != ID_RANDOM_LEN ||
+        strspn(stream, "0123456789abcdef") != (size_t)ID_RANDOM_LEN)
+        fail(a, MLD_EDAMAGED, "stream", "is no id");
+    snprintf(out, size, "%s/%.*s.jsonl", a->origin->mirror, ID_RANDOM_LEN, stream);
+}
+
 static void fill_shard(struct applying *a, struct shard_entry **list, const char *file)
 {
+    char mirrored[256];
     const char *stream = needed(a, "stream");
     int64_t base = integer(a, "base", 0);
+    if (a->error == MLD_OK && a->origin->mirror != NULL) {
+        mirrored_file(a, stream, mirrored, sizeof mirrored);
+        file = mirrored;
+    }
     if (a->error != MLD_OK)
         return;
     struct shard_entry *shard = state_shard_slot(a->s, list, file, a->stamp);
@@ -545,6 +609,16 @@ static void apply_view(struct applying *a)
     }
 }
 
+/* What a folder says of itself alone. */
+static bool is_local(const struct json_doc *doc, const struct json_node *type)
+{
+    static const char *const TYPES[] = {"view", "checked", "damaged", "unsafe"};
+    for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++)
+        if (json_equals(doc, type, TYPES[i]))
+            return true;
+    return false;
+}
+
 static const struct {
     const char *type;
     void (*apply)(struct applying *a);
@@ -574,6 +648,8 @@ enum mld_error state_apply(struct state *s, const struct json_doc *doc,
         clock > INT64_MAX >> 10)
         return error_set(MLD_EDAMAGED, "record without type or clock");
     a.stamp = state_stamp_of(clock, origin->slot);
+    if (origin->mirror != NULL && is_local(doc, type))
+        return MLD_OK;
     for (size_t i = 0; i < sizeof APPLIERS / sizeof *APPLIERS; i++) {
         if (json_equals(doc, type, APPLIERS[i].type)) {
             APPLIERS[i].apply(&a);

@@ -249,9 +249,28 @@ static enum mld_error check_all(struct verification *v)
     return error;
 }
 
+/* The folder without its mirror, which is the server's to check. */
+static enum mld_error verify_own(struct mld_report **out, const mld_experiment *experiment,
+                                 bool quick, mld_progress *progress, void *payload)
+{
+    struct mld_experiment_options options = MLD_EXPERIMENT_OPTIONS_INIT;
+    mld_experiment *own;
+    options.directory = experiment->dir;
+    options.read_only = true;
+    enum mld_error error = mld_experiment_open(&own, &options);
+    if (error == MLD_OK)
+        error = mld_verify(out, own, quick, progress, payload);
+    mld_experiment_close(own);
+    return error;
+}
+
 enum mld_error mld_verify(struct mld_report **out, mld_experiment *experiment, bool quick,
                           mld_progress *progress, void *payload)
 {
+    if (experiment->mirrored) {
+        *out = NULL;
+        return verify_own(out, experiment, quick, progress, payload);
+    }
     struct verification v = {
         .experiment = experiment, .quick = quick, .progress = progress, .payload = payload};
     *out = NULL;

@@ -29,21 +29,9 @@ enum mld_error engine_open_bytes(struct engine *e, const struct sync_file *file,
 
 bool engine_take_other_id(struct sync_file *file)
 {
-    struct sha256_state h;
-    char hex[SHA256_HEX_LEN + 1];
-    char n = (char)file->other;
     if (file->other == ENGINE_OTHER_IDS)
         return false;
-    sha256_state_init(&h);
-    sha256_state_update(&h, file->stream, strlen(file->stream));
-    sha256_state_update(&h, file->id, strlen(file->id));
-    sha256_state_update(&h, &n, 1);
-    sha256_state_digest(&h, hex);
-    hex[8] = '\0';
-    uint64_t own = strtoull(file->id, NULL, 10), random = strtoull(hex, NULL, 16);
-    /* The same millisecond; a slot that no writer takes in practice; a sequence of its own. */
-    uint64_t other = own >> 22 << 22 | (uint64_t)(SLOT_MAX - 1) << 12 | (random & 0xfff);
-    snprintf(file->other_id, sizeof file->other_id, "%" PRIu64, other);
+    id_file_other(file->other_id, file->stream, file->id, file->other);
     file->other++;
     return true;
 }

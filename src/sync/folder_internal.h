@@ -13,6 +13,8 @@ enum mld_error folder_read_records(struct sync_folder *f, struct sync_stream *s)
 enum mld_error folder_apply_record(struct sync_folder *f, struct sync_stream *s, const char *line,
                                    size_t len);
 
+/* The place that a prefix "owner/project/a/b/name" stands for. */
+void folder_take_prefix(struct sync_folder *f, const char *prefix);
 /* Takes only what a record says of files given up. */
 enum mld_error folder_apply_gone(struct sync_folder *f, const char *line, size_t len);
 

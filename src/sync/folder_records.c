@@ -134,8 +134,7 @@ static void replace_text(char **slot, char *text)
     *slot = text;
 }
 
-/* "owner/project/a/b/name" into its parts. */
-static void take_prefix(struct sync_folder *f, const char *prefix)
+void folder_take_prefix(struct sync_folder *f, const char *prefix)
 {
     const char *first = strchr(prefix, '/');
     const char *second = first == NULL ? NULL : strchr(first + 1, '/');
@@ -159,7 +158,7 @@ static void take_place(struct sync_folder *f, const struct record *r)
 {
     char *prefix = text_of(r, "prefix"), *folder = text_of(r, "folder");
     if (prefix != NULL) {
-        take_prefix(f, prefix);
+        folder_take_prefix(f, prefix);
         free(folder);
     } else {
         replace_text(&f->project, text_of(r, "project"));

@@ -52,6 +52,8 @@ static int watch(void *client, curl_off_t a, curl_off_t b, curl_off_t c, curl_of
 {
     const struct http_client *h = client;
     (void)a, (void)b, (void)c, (void)d;
+    if (h->server.keep_going != NULL && !h->server.keep_going(h->server.payload))
+        return 1;
     return h->server.stop != NULL && atomic_load(h->server.stop);
 }
 

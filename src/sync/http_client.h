@@ -18,6 +18,10 @@ struct http_server {         /* where to, and who asks; texts are borrowed */
     const char *url;         /* "http://host:port[/prefix]", no slash at the end */
     const char *token;       /* NULL: none */
     const atomic_bool *stop; /* NULL: never; true ends requests under way with MLD_EINTERRUPTED */
+    /* Asked at least once a second while a request is under way; false ends it with
+     * MLD_EINTERRUPTED. NULL: it goes on. */
+    bool (*keep_going)(void *payload);
+    void *payload;
     long connect_timeout_ms; /* 0: 10 s */
     long stall_timeout_s;    /* 0: 30 s without a byte in either direction */
 };

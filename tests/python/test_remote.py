@@ -350,7 +350,9 @@ def test_a_wrong_token_warns_and_flush_raises(server, capfd):
         assert e.remote_status["failed"]
         e.files.save_text("kept", to="y.txt")
     assert "ml-dash sync" in capfd.readouterr().err
-    assert len(e.files.list()) == 2
+    with pytest.raises(AuthenticationError):
+        e.files.list()  # never what is here alone
+    assert len(Experiment("run", "digits", read_only=True).run.start().files.list()) == 2
 
 
 def test_a_file_that_cannot_be_sent_is_told(server, capfd):
