@@ -7,9 +7,10 @@ ROOT = Path(__file__).resolve().parent.parent
 INTRODUCTION = """# Benchmarks
 
 Made by `make bench` (then `python3 bench/table.py > docs/benchmarks.md`); one case by
-`make build && .venv/bin/python bench/run.py CASE`. Each figure is the median of five runs, ours and
-the peer's in turn, each in a fresh process and folder, after sync and a pause. The final flush to
-disk is not inside. Absolute figures differ from machine to machine: compare within a row.
+`make build && .venv/bin/python bench/run.py CASE`, of the server by `bench/server.py CASE`, which
+adds to the same results. Each figure is the median of five runs, ours and the peer's in turn, each
+in a fresh process and folder, after sync and a pause. The final flush to disk is not inside.
+Absolute figures differ from machine to machine: compare within a row.
 """
 UNITS = {
     "seconds": "s",
@@ -19,6 +20,15 @@ UNITS = {
     "copy_seconds": "s for copying the tensors",
     "open_seconds": "s for open",
     "list_seconds": "s for list",
+    "again_seconds": "s for a second time",
+    "start_seconds": "s to start",
+    "server_rss_growth_mb": "MB memory of the server",
+    "server_rss_mb": "MB memory of the server",
+    "client_rss_mb": "MB memory of the client",
+    "step_ms": "ms a step",
+    "p50_ms": "ms median",
+    "median_ms": "ms median",
+    "p99_ms": "ms p99",
 }
 TITLES = {
     "save_1gb": "Save one file of 1 GB, warm, default promise",
@@ -32,17 +42,31 @@ TITLES = {
     "torch_background": "save_torch(background=True): time until it returns",
     "video": "save_video, 300 frames of 480 x 640 x 3 doubles",
     "import_time": "import ml_dash",
+    "server_upload": "Server: one file of 1 GB over loopback, hashed on both sides",
+    "server_small_files": "Server: 10,000 files of 4 KB by `ml-dash sync`",
+    "server_sync_points": "Server: 1,000,000 metric points by `ml-dash sync`",
+    "server_training_steps": "Server: a training step of 2 ms with remote mode on",
+    "server_crowded": "Server: a quick request beside 990 idle or dripping connections",
+    "server_million": "Server: start and lists with 1,000,000 files",
 }
 
 
 def figures(side):
     if "error" in side:
         return f"failed: {side['error']}"
-    return ", ".join(
-        f"{value:,.0f} {UNITS[key]}" if value >= 1000 else f"{value:.3g} {UNITS[key]}"
+    known = [number(value) + " " + UNITS[key] for key, value in side.items() if key in UNITS]
+    known += [
+        f"{key.replace('_', ' ')}: {figures(value) if isinstance(value, dict) else number(value)}"
         for key, value in side.items()
-        if key in UNITS
-    )
+        if isinstance(value, dict) or not known
+    ]
+    return ", ".join(known)
+
+
+def number(value):
+    if not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def rows(case):
