@@ -43,7 +43,7 @@ class Driver:
 
 @pytest.fixture(scope="session")
 def blob_driver(tmp_path_factory, fault_shim) -> Driver:
-    base = "arena buf clock error fs fs_dir fs_durable hash id pages".split()
+    base = "arena buf clock error fs fs_dir fs_durable hash id pages sha256_state".split()
     sources = [ROOT / f"src/base/{name}.c" for name in base]
     sources += sorted((ROOT / "src/blob").glob("*.c"))
     link = [
